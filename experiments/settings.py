@@ -1,0 +1,158 @@
+"""The settings of a simulation: exactly the tree that Hydra composes, as frozen, strictly validated values.
+
+Settings choose; they never compute. What must agree between parties goes on from here into the
+:class:`~federation.study.manifest.StudyManifest`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from federation.algorithms.spec import AlgorithmSpec
+from federation.data.cohort import Criterion
+from federation.documents import Document
+from federation.models.spec import ModelSpec
+from federation.privacy.promise import NoPrivacy
+from federation.study.manifest import EvaluationSpec
+from federation.study.schedule import OptimiserSpec, Schedule
+
+
+class StudyChoice(Document):
+    """A named study and its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class CohortChoice(Document):
+    """Changes to the named study's cohort definition; ``None`` keeps the study's own."""
+
+    inclusion: tuple[Criterion, ...] | None = None
+    exclusion: tuple[Criterion, ...] | None = None
+    max_records_per_patient: Annotated[int, Field(ge=1)] | None = None
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    split_key: str | None = None
+    minimum_patients: Annotated[int, Field(ge=2)] | None = None
+
+
+class PatientLevelChoice(Document):
+    """Patient-level privacy by its target; the noise multiplier is calibrated when the manifest is made."""
+
+    kind: Literal["patient_level"]
+    epsilon: Annotated[float, Field(gt=0, le=1000)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    clipping_norm: Annotated[float, Field(gt=0)]
+    sampling_probability: Annotated[float, Field(gt=0, le=1)]
+
+
+class AggregationChoice(Document):
+    """How updates are combined."""
+
+    mode: Literal["plain"] = "plain"
+    quorum: Annotated[int, Field(ge=1)] | None = None
+    """``None``: all sites."""
+    weights: Literal["training_patients", "uniform"] = "training_patients"
+
+
+class InlineEngine(Document):
+    """Real site sessions called in process, one after another."""
+
+    kind: Literal["inline"]
+
+
+class RayEngine(Document):
+    """Flower's simulation runtime on Ray."""
+
+    kind: Literal["ray"]
+    num_workers: Annotated[int, Field(ge=1, le=1024)] = 2
+
+
+class TrackingChoice(Document):
+    """Where MLflow records go."""
+
+    kind: Literal["sqlite", "server", "none"] = "sqlite"
+    uri: str | None = None
+    experiment: str = "cohortium"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _infer_server(cls, data: Any) -> Any:  # noqa: ANN401 - whatever the YAML held
+        """``tracking.uri=http://...`` alone means a server."""
+        if isinstance(data, dict) and data.get("uri") and data.get("kind", "sqlite") == "sqlite":
+            return {**data, "kind": "server"}
+        return data
+
+    @model_validator(mode="after")
+    def _check_uri(self) -> Self:
+        if self.kind == "server" and not self.uri:
+            message = "expected tracking.uri with tracking kind 'server', got none"
+            raise ValueError(message)
+        return self
+
+
+class PooledChoice(Document):
+    """The reference trained on all sites' patients together."""
+
+    enabled: bool = True
+    optimiser: OptimiserSpec | None = None
+    """``None``: the schedule's."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """``None``: as many steps as the federation takes (rounds x local steps)."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+
+
+class BaselineChoice(Document):
+    """Which references to train."""
+
+    pooled: PooledChoice = PooledChoice()
+    local_only: bool = True
+    cyclic: bool = True
+    non_private: bool = True
+    """The same federation without privacy; only when the study is private."""
+
+
+class ReportChoice(Document):
+    """How the report states uncertainty."""
+
+    bootstrap_samples: Annotated[int, Field(ge=20, le=100_000)] = 1000
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+
+class SimulationSettings(Document):
+    """Everything that defines a simulation. The composed Hydra tree, and nothing else."""
+
+    name: str = ""
+    """Label of the run; empty means the study's name."""
+    study: StudyChoice
+    cohort: CohortChoice = CohortChoice()
+    model: ModelSpec
+    privacy: Annotated[NoPrivacy | PatientLevelChoice, Field(discriminator="kind")]
+    algorithm: AlgorithmSpec
+    schedule: Schedule
+    preprocessing: Literal["public_ranges", "site_standardised"] = "public_ranges"
+    aggregation: AggregationChoice = AggregationChoice()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    engine: Annotated[InlineEngine | RayEngine, Field(discriminator="kind")]
+    tracking: TrackingChoice = TrackingChoice()
+    baselines: BaselineChoice = BaselineChoice()
+    report: ReportChoice = ReportChoice()
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (42,)
+    """The study is repeated once per seed; the report is of the first, the table gives mean and interval over all."""
+    seeded: bool = True
+    """Seeded test mode: reproducible, therefore without protection; only for synthetic and public cohorts."""
+    initial_seed: Annotated[int, Field(ge=0)] | None = None
+    """Public seed of the initial parameters; ``None``: the run's seed."""
+    output: str | None = None
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            message = f"seeds: expected distinct seeds, got {list(self.seeds)}"
+            raise ValueError(message)
+        if isinstance(self.privacy, PatientLevelChoice) and not math.isfinite(self.privacy.epsilon):
+            message = "privacy.epsilon: expected a finite number"
+            raise ValueError(message)
+        return self

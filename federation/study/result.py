@@ -1,0 +1,48 @@
+"""What a round and a study produced: all that a tracker, a checkpoint or a report may know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One finished round.
+
+    Args:
+        round_number: From 1.
+        contributors: Sites whose updates are in the sum.
+        dropouts: Sites of the roster that did not contribute, with the reason code.
+        metrics: Metrics of the global model *after* the round over all sites that released theirs; empty if not evaluated.
+        site_metrics: The same by site, where the study allows it.
+        epsilon_spent: By site, up to and including this round; empty in a study without privacy.
+        update_norm: L2 norm of the global parameters' change.
+        model_digest: ``sha256:`` of the parameters after the round.
+        seconds: Duration of the round, for progress only.
+    """
+
+    round_number: int
+    contributors: tuple[str, ...]
+    dropouts: Mapping[str, str]
+    metrics: Mapping[str, float]
+    site_metrics: Mapping[str, Mapping[str, float]]
+    epsilon_spent: Mapping[str, float]
+    update_norm: float
+    model_digest: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A finished study: its rounds and its model."""
+
+    manifest_digest: str
+    rounds: tuple[RoundResult, ...]
+    parameters: NDArray[np.float32] = field(repr=False)
+    """Flat ``[num_parameters]``, in the layout of the model built from the manifest."""
+    resumed_from: int = 0
+    """Rounds that were already complete when this run began."""

@@ -1,0 +1,38 @@
+"""How long and in which steps a study trains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from federation.documents import Document
+
+
+class OptimiserSpec(Document):
+    """The optimiser of the local steps."""
+
+    kind: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """SGD only."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Adam only."""
+    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Adam only."""
+
+
+class Schedule(Document):
+    """Rounds, local steps and what a step is."""
+
+    rounds: Annotated[int, Field(ge=1, le=100_000)]
+    local_steps: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Optimiser steps at every site in every round: the same public number at all sites."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Patients a step, without replacement, in plain training. Private training samples by probability instead."""
+    optimiser: OptimiserSpec
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    """Evaluate the global model every that many rounds, and after the last."""
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The local learning rate of round r is multiplied by this to the power r - 1."""

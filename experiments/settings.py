@@ -141,6 +141,8 @@ class SimulationSettings(Document):
     report: ReportChoice = ReportChoice()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (42,)
     """The study is repeated once per seed; the report is of the first, the table gives mean and interval over all."""
+    resplit: bool = False
+    """Draw a new division into training and test patients for every seed."""
     seeded: bool = True
     """Seeded test mode: reproducible, therefore without protection; only for synthetic and public cohorts."""
     initial_seed: Annotated[int, Field(ge=0)] | None = None

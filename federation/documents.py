@@ -64,9 +64,7 @@ class Document(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as failure:
-            raise error(
-                _explain(failure, cls), remedy=_remedy(failure), problems=failure.error_count()
-            ) from failure
+            raise error(_explain(failure, cls), remedy=_remedy(failure), problems=failure.error_count()) from failure
 
     def as_data(self) -> dict[str, Json]:
         """The document as JSON-like data, every default written out."""

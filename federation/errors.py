@@ -68,9 +68,7 @@ class CohortiumError(Exception):
         return (_rebuild, (type(self), self.message, self.remedy, self.facts))
 
 
-def _rebuild(
-    kind: type[CohortiumError], message: str, remedy: str, facts: dict[str, object]
-) -> CohortiumError:
+def _rebuild(kind: type[CohortiumError], message: str, remedy: str, facts: dict[str, object]) -> CohortiumError:
     return kind(message, remedy=remedy, **facts)
 
 
@@ -116,9 +114,7 @@ class RecordsError(InvalidInputError):
 
     exit_code = 20
 
-    def __init__(
-        self, message: str, *, site: str = "", variable: str = "", remedy: str = "", **facts: object
-    ) -> None:
+    def __init__(self, message: str, *, site: str = "", variable: str = "", remedy: str = "", **facts: object) -> None:
         where = " · ".join(
             part for part in (f"site {site}" if site else "", f"variable {variable}" if variable else "") if part
         )
@@ -136,9 +132,7 @@ class RecordsError(InvalidInputError):
         return (_rebuild_records, (type(self), self.message, self.remedy, self.facts))
 
 
-def _rebuild_records(
-    kind: type[RecordsError], message: str, remedy: str, facts: dict[str, object]
-) -> RecordsError:
+def _rebuild_records(kind: type[RecordsError], message: str, remedy: str, facts: dict[str, object]) -> RecordsError:
     error = kind(message, remedy=remedy)
     error.facts = facts
     error.site = str(facts.get("site", ""))

@@ -10,6 +10,9 @@ from federation.documents import Document
 
 Rate = Annotated[float, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+BiasCorrection = Literal["none", "adam", "flower"]
+"""``none``: Reddi et al. 2021 and FLamby; ``adam``: Kingma & Ba 2015 with exponent r in round r; ``flower``: with exponent r + 1,
+as Flower's FedAdam."""
 
 
 class FedAvgSpec(Document):
@@ -61,8 +64,7 @@ class FedAdamSpec(_AdaptiveSpec):
     kind: Literal["fedadam"]
     beta_1: Beta = 0.9
     beta_2: Beta = 0.99
-    bias_correction: bool = True
-    """Flower corrects the bias; the paper and FLamby do not."""
+    bias_correction: BiasCorrection = "none"
 
 
 class FedYogiSpec(_AdaptiveSpec):
@@ -71,16 +73,10 @@ class FedYogiSpec(_AdaptiveSpec):
     kind: Literal["fedyogi"]
     beta_1: Beta = 0.9
     beta_2: Beta = 0.99
-    bias_correction: bool = False
+    bias_correction: BiasCorrection = "none"
 
 
 AlgorithmSpec = Annotated[
-    FedAvgSpec
-    | FedProxSpec
-    | ScaffoldSpec
-    | FedAvgMSpec
-    | FedAdagradSpec
-    | FedAdamSpec
-    | FedYogiSpec,
+    FedAvgSpec | FedProxSpec | ScaffoldSpec | FedAvgMSpec | FedAdagradSpec | FedAdamSpec | FedYogiSpec,
     Field(discriminator="kind"),
 ]

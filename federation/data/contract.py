@@ -88,8 +88,7 @@ class _Number(_Variable):
             message = f"expected minimum < maximum for {self.name}, got {self.minimum} and {self.maximum}"
             raise ValueError(message)
         if isinstance(self.missing, ImputeMissing) and not (
-            isinstance(self.missing.value, int | float)
-            and self.minimum <= self.missing.value <= self.maximum
+            isinstance(self.missing.value, int | float) and self.minimum <= self.missing.value <= self.maximum
         ):
             message = (
                 f"expected the imputed value of {self.name} between {self.minimum} and {self.maximum}, "
@@ -143,7 +142,9 @@ class _Coded(_Variable):
             message = f"expected distinct levels of {self.name}, got {list(self.levels)}"
             raise ValueError(message)
         if isinstance(self.missing, ImputeMissing) and self.missing.value not in self.levels:
-            message = f"expected one of {list(self.levels)} as the imputed value of {self.name}, got {self.missing.value!r}"
+            message = (
+                f"expected one of {list(self.levels)} as the imputed value of {self.name}, got {self.missing.value!r}"
+            )
             raise ValueError(message)
         return self
 
@@ -160,9 +161,7 @@ class Ordinal(_Coded):
     kind: Literal["ordinal"]
 
 
-Variable = Annotated[
-    Continuous | Integer | Binary | Categorical | Ordinal, Field(discriminator="kind")
-]
+Variable = Annotated[Continuous | Integer | Binary | Categorical | Ordinal, Field(discriminator="kind")]
 
 
 class IndexDate(Document):
@@ -192,7 +191,9 @@ class DataContract(Document):
             names.append(self.index_date.name)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            message = f"expected distinct names for patient key, variables, outcome and index date, got {repeated} twice"
+            message = (
+                f"expected distinct names for patient key, variables, outcome and index date, got {repeated} twice"
+            )
             raise ValueError(message)
         if isinstance(self.outcome.missing, ImputeMissing):
             message = f"expected the outcome {self.outcome.name} not to be imputed, got rule 'impute'"

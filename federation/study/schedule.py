@@ -36,3 +36,7 @@ class Schedule(Document):
     """Evaluate the global model every that many rounds, and after the last."""
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The local learning rate of round r is multiplied by this to the power r - 1."""
+
+    def learning_rate_of(self, round_number: int) -> float:
+        """Local learning rate of a round, from 1."""
+        return self.optimiser.learning_rate * self.learning_rate_decay ** (round_number - 1)

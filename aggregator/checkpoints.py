@@ -1,0 +1,128 @@
+"""What the coordinator remembers: one checkpoint per round, written whole or not at all.
+
+A round is committed by its JSON file, which names the digest of the safetensors file beside it and of the round before; a restart
+continues after the last committed round. Model files of old rounds are removed, their JSON stays: it is the study's history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from federation.algorithms.fedavg import State, Vector
+from federation.durable_files import write_durably
+from federation.errors import CheckpointError
+from federation.study.result import RoundResult
+
+_KEPT_MODELS: Final = 2
+
+
+@dataclass(frozen=True)
+class CoordinatorState:
+    """Everything a restart needs.
+
+    Args:
+        round_number: Rounds complete.
+        parameters: Global parameters, float64.
+        server: The algorithm's state.
+        rounds_contributed: By site, for its epsilon.
+        history: Results of the rounds so far.
+    """
+
+    round_number: int
+    parameters: Vector = field(repr=False)
+    server: State = field(repr=False)
+    rounds_contributed: Mapping[str, int]
+    history: tuple[RoundResult, ...] = ()
+
+
+class CheckpointStore:
+    """Checkpoints of one study in one folder.
+
+    Args:
+        folder: Where they are; made if absent.
+        study: Digest of the manifest.
+    """
+
+    def __init__(self, folder: Path, *, study: str) -> None:
+        self._folder = folder
+        self._study = study
+
+    def save(self, state: CoordinatorState) -> None:
+        """Commit a round."""
+        number = state.round_number
+        arrays = {"parameters": state.parameters} | {f"server/{name}": vector for name, vector in state.server.items()}
+        content = save(arrays)
+        write_durably(self._model_path(number), content)
+        record = {
+            "study": self._study,
+            "round": number,
+            "model_sha256": hashlib.sha256(content).hexdigest(),
+            "parent_sha256": self._parent(number),
+            "rounds_contributed": dict(state.rounds_contributed),
+            "result": asdict(state.history[-1]),
+        }
+        write_durably(self._record_path(number), json.dumps(record, indent=1).encode())
+        for old in range(1, number - _KEPT_MODELS + 1):
+            self._model_path(old).unlink(missing_ok=True)
+
+    def latest(self) -> CoordinatorState | None:
+        """The last committed round, or ``None`` before the first.
+
+        Raises:
+            CheckpointError: If a checkpoint belongs to another study, is damaged, or the chain is broken.
+        """
+        records = [json.loads(path.read_bytes()) for path in sorted(self._folder.glob("round-*.json"))]
+        if not records:
+            return None
+        for number, record in enumerate(records, start=1):
+            self._check(record, number)
+        last = records[-1]
+        path = self._model_path(len(records))
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(content).hexdigest() != last["model_sha256"]:
+            raise CheckpointError(
+                f"expected the model of round {len(records)} in {path} as it was written, got other bytes or none",
+                remedy="restore the folder from a copy, or start the study anew in another folder",
+            )
+        arrays: dict[str, Vector] = {name: array.astype(np.float64) for name, array in load(content).items()}
+        return CoordinatorState(
+            round_number=len(records),
+            parameters=arrays.pop("parameters"),
+            server={name.removeprefix("server/"): vector for name, vector in arrays.items()},
+            rounds_contributed=last["rounds_contributed"],
+            history=tuple(_result(record["result"]) for record in records),
+        )
+
+    def _check(self, record: Mapping[str, Any], number: int) -> None:
+        if record["study"] != self._study:
+            raise CheckpointError(
+                f"expected checkpoints of study {self._study} in {self._folder}, got one of {record['study']}",
+                remedy="choose another output folder",
+            )
+        if record["round"] != number or record["parent_sha256"] != self._parent(number):
+            raise CheckpointError(
+                f"expected an unbroken chain of rounds in {self._folder}, got a break at round {number}",
+                remedy="restore the folder from a copy, or start the study anew in another folder",
+            )
+
+    def _parent(self, number: int) -> str:
+        path = self._record_path(number - 1)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if number > 1 else ""
+
+    def _model_path(self, number: int) -> Path:
+        return self._folder / f"round-{number:06d}.safetensors"
+
+    def _record_path(self, number: int) -> Path:
+        return self._folder / f"round-{number:06d}.json"
+
+
+def _result(data: Mapping[str, Any]) -> RoundResult:
+    return RoundResult(**{**data, "contributors": tuple(data["contributors"])})

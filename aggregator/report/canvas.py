@@ -1,0 +1,164 @@
+"""The home of matplotlib: how every figure is drawn, coloured and written.
+
+Figures are SVG with text as text, so that they stay small, sharp and readable aloud. Nothing global changes: style lives in
+``rc_context`` and no window system is touched. The same content gives the same bytes: ids are derived from the figure's name, and no
+date is written.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+from xml.sax.saxutils import escape
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from aggregator.report.vocabulary import SETTINGS
+
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe & Ito 2008: told apart with every common colour vision."""
+DASHES: Final[tuple[str | tuple[int, tuple[float, ...]], ...]] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (1, 1)),
+)
+"""Line styles in the same order: colour is never the only difference."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P")
+INK: Final = "#1b1f24"
+"""Text and axes; on the page it becomes the reader's own text colour, light or dark."""
+QUIET: Final = "#8a9099"
+"""Reference lines and single sites; readable on light and on dark."""
+
+_STYLE: Final = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "axes.titlesize": 11,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": False,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "figure.dpi": 72,
+}
+_POINTS_PER_INCH: Final = 72
+
+Draw = Callable[[Axes], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One finished figure.
+
+    Args:
+        name: Short name, used in file names and ids.
+        title: Heading.
+        description: What it shows, for readers who cannot see it.
+        svg: A whole SVG document.
+        caption: How to read it.
+    """
+
+    name: str
+    title: str
+    description: str
+    svg: str = field(repr=False)
+    caption: str = ""
+
+    @property
+    def inline(self) -> str:
+        """The SVG for a page: without addresses, in the page's own text colour, as wide as its place."""
+        body = self.svg[self.svg.index("<svg") :]
+        body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+        body = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
+        body = body.replace(INK, "currentColor")
+        return re.sub(r"<svg[^>]*>", lambda found: self._opening(found.group()), body, count=1)
+
+    def _opening(self, tag: str) -> str:
+        found = re.search(r'viewBox="[^"]*"', tag)
+        box = found.group() if found else ""
+        return (
+            f'<svg {box} role="img" aria-labelledby="{self.name}-title {self.name}-desc" class="figure">'
+            f'<title id="{self.name}-title">{escape(self.title)}</title>'
+            f'<desc id="{self.name}-desc">{escape(self.description)}</desc>'
+        )
+
+
+def draw_svg(name: str, draw: Draw, *, width: float = 360, height: float = 290) -> str:
+    """Draw one figure as an SVG document.
+
+    Args:
+        name: Prefix of every id, so that several figures can live on one page.
+        draw: Draws on the axes it is given.
+        width: In points: one point is one pixel on a phone of that width.
+        height: In points.
+    """
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = _figure(draw, width, height)
+        FigureCanvasSVG(figure)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _own_ids(stream.getvalue(), name)
+
+
+def draw_png(draw: Draw, *, width: float = 520, height: float = 380, dots_per_inch: int = 160) -> bytes:
+    """Draw one figure as a PNG on white."""
+    with mpl.rc_context(_STYLE):
+        figure = _figure(draw, width, height)
+        FigureCanvasAgg(figure)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=dots_per_inch, facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _figure(draw: Draw, width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width / _POINTS_PER_INCH, height / _POINTS_PER_INCH), layout="constrained")
+    draw(figure.add_subplot())
+    return figure
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Prefix every id and every reference to one; matplotlib numbers them from 1 in each figure."""
+    svg = re.sub(r'(\sid=")', rf"\g<1>{name}-", svg)
+    svg = svg.replace("url(#", f"url(#{name}-")
+    return re.sub(r'(href="#)', rf"\g<1>{name}-", svg)
+
+
+def legend_below(axes: Axes, *, columns: int = 2) -> None:
+    """Put the legend under the axes, where it hides nothing on a narrow screen."""
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.19),
+            ncol=min(columns, len(handles)),
+            handlelength=2.4,
+            columnspacing=1.2,
+        )
+
+
+def style_of(setting: str) -> tuple[str, str, str | tuple[int, tuple[float, ...]]]:
+    """Colour, marker and line style of a training setting: the same in every figure."""
+    known = list(SETTINGS)
+    place = known.index(setting) if setting in known else len(known)
+    order = (2, 0, 5, 4, 1, 3)[place]
+    return PALETTE[order], MARKERS[place], DASHES[(3, 0, 2, 4, 1, 5)[place]]

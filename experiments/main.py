@@ -1,0 +1,174 @@
+"""The command ``cohortium``: one root, every part's commands below it, and one way to say what went wrong.
+
+Nothing heavy is imported until a command needs it: ``cohortium --help`` answers at once. An error is one message and what
+to do about it, with an exit code of its own (:mod:`federation.errors`); a traceback is shown only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Final
+
+import click
+import typer
+from rich.console import Console
+
+from aggregator.commands import app as study_app
+from aggregator.tracking_commands import app as tracking_app
+from experiments import commands
+from federation.errors import (
+    CohortiumError,
+    InternalError,
+    InvalidInputError,
+    MissingDependencyError,
+    StudyInterruptedError,
+)
+from site_client.commands import app as site_app
+
+EXTRA_OF_PACKAGE: Final = {
+    "hydra": "simulation",
+    "hydra_plugins": "simulation",
+    "omegaconf": "simulation",
+    "joblib": "simulation",
+    "ray": "simulation",
+    "sklearn": "simulation",
+    "mlflow": "aggregator",
+    "jinja2": "aggregator",
+    "matplotlib": "aggregator",
+    "opacus": "site",
+    "duckdb": "site",
+    "pint": "site",
+    "flwr": "site",
+    "cryptography": "site",
+    "sqlalchemy": "postgresql",
+    "psycopg": "postgresql",
+}
+"""Top-level module of an optional package, and the extra that installs it."""
+
+app = typer.Typer(
+    name="cohortium",
+    help="Train and evaluate models across hospitals without moving a patient record.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("simulate")(commands.simulate)
+app.command("report")(commands.report)
+app.add_typer(commands.studies_app, name="studies")
+app.add_typer(commands.sweep_app, name="sweep")
+app.add_typer(study_app, name="study")
+app.add_typer(site_app, name="site")
+app.add_typer(tracking_app, name="tracking")
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    if wanted:
+        typer.echo(f"cohortium {metadata.version('cohortium')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+    debug: Annotated[  # noqa: ARG001 - handled by `run`, wherever it stands
+        bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")
+    ] = False,
+) -> None:
+    """Train and evaluate models across hospitals without moving a patient record."""
+
+
+def main() -> None:
+    """Entry point of the command ``cohortium``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name.
+
+    Returns:
+        The exit code: 0, or that of the error's class (:mod:`federation.errors`).
+    """
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    try:
+        result = app(
+            args=[argument for argument in arguments if argument != "--debug"],
+            prog_name="cohortium",
+            standalone_mode=False,
+        )
+    except click.exceptions.NoArgsIsHelpError as help_text:
+        typer.echo(help_text.format_message())
+        return help_text.exit_code
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: say nothing more, at interpreter exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as failure:  # noqa: BLE001 - the last line of defence: no traceback unless it is asked for
+        if debug:
+            traceback.print_exc()
+        error = _as_our_own(failure)
+        _say(error, as_json=as_json)
+        return error.exit_code
+    if result == StudyInterruptedError.exit_code:
+        _say(StudyInterruptedError("stopped by the operator"), as_json=as_json)
+    return result if isinstance(result, int) else 0
+
+
+def _as_our_own(failure: Exception) -> CohortiumError:
+    """Any failure as one of our errors. The text of a foreign exception is never shown: it may hold a patient value."""
+    match failure:
+        case CohortiumError():
+            return failure
+        case click.ClickException():
+            context = getattr(failure, "ctx", None)
+            command = context.command_path if context is not None else "cohortium"
+            return InvalidInputError(failure.format_message(), remedy=f"see `{command} --help`")
+        case click.Abort():
+            return StudyInterruptedError("stopped by the operator")
+        case ModuleNotFoundError() if (failure.name or "").partition(".")[0] in EXTRA_OF_PACKAGE:
+            package = (failure.name or "").partition(".")[0]
+            return MissingDependencyError(
+                f"expected the package {package!r}, it is not installed",
+                remedy=f"pip install 'cohortium[{EXTRA_OF_PACKAGE[package]}]'",
+            )
+        case OSError() if failure.filename and failure.strerror:
+            return InvalidInputError(
+                f"cannot use {failure.filename}: {failure.strerror}",
+                remedy="check that the path exists, is writable and has space left",
+            )
+        case _:
+            return InternalError(
+                f"a bug of ours: {type(failure).__name__} at {_place(failure)}",
+                remedy="please report it; `--debug` shows the traceback (look for patient values before you send it)",
+            )
+
+
+def _place(failure: Exception) -> str:
+    frames = traceback.extract_tb(failure.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+
+
+def _say(error: CohortiumError, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(error.as_dict(), indent=1, ensure_ascii=False))
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print("error:", style="bold red", end=" ")
+    console.print(error.message, markup=False, soft_wrap=True)
+    if error.remedy:
+        console.print(f"  → {error.remedy}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Performance metrics under patient weights: one weighted data set per row, all rows at once.
+
+The plain metric is the row of ones; a bootstrap sample is a row that says how often each patient was drawn. Sums over
+records are one matrix product; AUROC and average precision sort once and accumulate, with ties as in scikit-learn.
+
+Axis names: B weightings, P patients, R records, K classes, G groups of tied scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.predictions import FloatArray, IndexArray, Scored
+
+Weights = NDArray[np.uint16]
+_CELLS_AT_ONCE: Final = 4_000_000
+"""Matrix cells held at a time: 32 MB of float64."""
+_SMALLEST_PROBABILITY: Final = 1e-7
+"""Log loss of a float32 score of exactly 0 or 1 stays finite."""
+
+
+def weighted_metrics(records: Scored, weights: Weights) -> dict[str, FloatArray]:
+    """Every metric of the task, once per weighting.
+
+    Args:
+        records: Scores and outcomes; regression in the unit in which the result is wanted.
+        weights: ``[B, P]``: how often each patient counts.
+
+    Returns:
+        Metric name to ``[B]``; NaN where a metric is not defined, such as AUROC with one outcome class.
+    """
+    match records.task:
+        case "binary":
+            return _binary(records, weights)
+        case "multiclass":
+            return _multiclass(records, weights)
+        case "regression":
+            return _regression(records, weights)
+        case _:
+            assert_never(records.task)
+
+
+def _binary(records: Scored, weights: Weights) -> dict[str, FloatArray]:
+    risk, outcome = records.scores, records.outcomes
+    positive = risk >= 0.5  # noqa: PLR2004 - the conventional threshold
+    sums = _patient_sums(
+        records,
+        weights,
+        {
+            "n": np.ones_like(risk),
+            "events": outcome,
+            "true_positive": positive * outcome,
+            "true_negative": ~positive * (1 - outcome),
+            "risk": risk,
+            "brier": (risk - outcome) ** 2,
+            "log_loss": -np.log(_bounded(np.where(outcome == 1, risk, 1 - risk))),
+        },
+    )
+    auroc, precision = _ranked(records, weights, risk, outcome)
+    n, events = sums["n"], sums["events"]
+    return {
+        "auroc": auroc,
+        "average_precision": precision,
+        "accuracy": _ratio(sums["true_positive"] + sums["true_negative"], n),
+        "sensitivity": _ratio(sums["true_positive"], events),
+        "specificity": _ratio(sums["true_negative"], n - events),
+        "brier": _ratio(sums["brier"], n),
+        "log_loss": _ratio(sums["log_loss"], n),
+        "risk_excess": _ratio(sums["risk"] - events, n),
+    }
+
+
+def _multiclass(records: Scored, weights: Weights) -> dict[str, FloatArray]:
+    truth, scores = records.outcomes.astype(np.int64), records.scores
+    correct = (scores.argmax(axis=1) == truth).astype(np.float64)
+    classes = range(scores.shape[1])
+    sums = _patient_sums(
+        records,
+        weights,
+        {
+            "n": np.ones_like(correct),
+            "correct": correct,
+            "log_loss": -np.log(_bounded(np.take_along_axis(scores, truth[:, None], axis=1)[:, 0])),
+            **{f"members_{level}": (truth == level).astype(np.float64) for level in classes},
+            **{f"recalled_{level}": correct * (truth == level) for level in classes},
+        },
+    )
+    recalls = [_ratio(sums[f"recalled_{level}"], sums[f"members_{level}"]) for level in classes]
+    aurocs = [_ranked(records, weights, scores[:, level], (truth == level).astype(np.float64))[0] for level in classes]
+    return {
+        "accuracy": _ratio(sums["correct"], sums["n"]),
+        "macro_recall": _mean_of_defined(recalls),
+        "macro_auroc": _mean_of_defined(aurocs),
+        "log_loss": _ratio(sums["log_loss"], sums["n"]),
+    }
+
+
+def _regression(records: Scored, weights: Weights) -> dict[str, FloatArray]:
+    error = records.scores - records.outcomes
+    # Centred on the plain mean: the variance is then not the difference of two large numbers.
+    centred = records.outcomes - (records.outcomes.mean() if len(error) else 0.0)
+    sums = _patient_sums(
+        records,
+        weights,
+        {
+            "n": np.ones_like(error),
+            "error": error,
+            "absolute": np.abs(error),
+            "squared": error**2,
+            "outcome": centred,
+            "outcome_squared": centred**2,
+        },
+    )
+    n = sums["n"]
+    variance = _ratio(sums["outcome_squared"], n) - _ratio(sums["outcome"], n) ** 2
+    mean_square = _ratio(sums["squared"], n)
+    return {
+        "rmse": np.sqrt(mean_square),
+        "mae": _ratio(sums["absolute"], n),
+        "r2": 1 - _ratio(mean_square, np.where(variance > 1e-12 * np.maximum(mean_square, 1e-300), variance, 0.0)),
+        "mean_error": _ratio(sums["error"], n),
+    }
+
+
+def _patient_sums(records: Scored, weights: Weights, terms: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Weighted sums over records, ``[B]`` each: summed per patient first, then one matrix product."""
+    num_patients = weights.shape[1]
+    per_patient = np.stack(
+        [np.bincount(records.patient_of_record, weights=term, minlength=num_patients) for term in terms.values()],
+        axis=1,
+    )
+    totals = np.concatenate([block.astype(np.float64) @ per_patient for block in _blocks(weights, num_patients)])
+    return dict(zip(terms, totals.T, strict=True))
+
+
+def _ranked(records: Scored, weights: Weights, score: FloatArray, outcome: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """AUROC and average precision, ``[B]`` each."""
+    if not len(score):
+        undefined = np.full(len(weights), np.nan)
+        return undefined, undefined
+    order = np.argsort(-score, kind="stable")
+    descending = score[order]
+    starts = np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1]]))
+    patients, is_event = records.patient_of_record[order], outcome[order]
+    parts = [
+        _ranked_block(block[:, patients].astype(np.float64), is_event, starts) for block in _blocks(weights, len(score))
+    ]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def _ranked_block(weight: FloatArray, is_event: FloatArray, starts: IndexArray) -> tuple[FloatArray, FloatArray]:
+    events = np.add.reduceat(weight * is_event, starts, axis=1)
+    everyone = np.add.reduceat(weight, starts, axis=1)
+    above_events, above = np.cumsum(events, axis=1), np.cumsum(everyone, axis=1)
+    num_events, num_others = above_events[:, -1], above[:, -1] - above_events[:, -1]
+    # A pair of one record with and one without the outcome counts 1 if ordered rightly and 1/2 if tied.
+    others = everyone - events
+    pairs = np.sum(others * (above_events - events / 2), axis=1)
+    precision = np.divide(above_events, above, out=np.zeros_like(above), where=above > 0)
+    return _ratio(pairs, num_events * num_others), _ratio(np.sum(events * precision, axis=1), num_events)
+
+
+def _blocks(weights: Weights, width: int) -> list[Weights]:
+    rows = max(1, _CELLS_AT_ONCE // max(1, width))
+    return [weights[start : start + rows] for start in range(0, len(weights), rows)]
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    undefined = np.full(np.broadcast(numerator, denominator).shape, np.nan)
+    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+
+
+def _mean_of_defined(parts: list[FloatArray]) -> FloatArray:
+    stacked = np.stack(parts)
+    defined = np.isfinite(stacked)
+    return _ratio(np.where(defined, stacked, 0.0).sum(axis=0), defined.sum(axis=0).astype(np.float64))
+
+
+def _bounded(probability: FloatArray) -> FloatArray:
+    return np.clip(probability, _SMALLEST_PROBABILITY, 1.0)

@@ -1,0 +1,87 @@
+"""What a finished simulation shows on a terminal: its figures as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rich.table import Table
+
+from experiments.summary import SettingRow, SimulationSummary
+
+COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
+    "binary": {"accuracy": "accuracy", "auroc": "AUROC", "mean_site_accuracy": "accuracy, mean of sites"},
+    "multiclass": {"accuracy": "accuracy", "macro_recall": "macro recall", "mean_site_accuracy": "accuracy, mean of sites"},
+    "regression": {"rmse": "RMSE", "mae": "MAE", "r2": "R²"},
+}
+"""By task: metric to the column's title."""
+
+
+def figures_table(summary: SimulationSummary) -> Table:
+    """One row per training setting; means over the seeds, with 95% intervals if there are several."""
+    seeds = f"mean of {len(summary.seeds)} seeds [95% interval]" if len(summary.seeds) > 1 else f"seed {summary.seeds[0]}"
+    table = Table(title=f"{summary.study} · {summary.algorithm} · {seeds}", title_justify="left")
+    table.add_column("trained")
+    shown = {
+        metric: title
+        for metric, title in COLUMNS[summary.task].items()
+        if any(metric in row.metrics for row in summary.settings_table)
+    }
+    for title in shown.values():
+        table.add_column(title, justify="right")
+    table.add_column("worst site", justify="right")
+    for row in summary.settings_table:
+        cells = [_figure(row, metric) for metric in shown]
+        table.add_row(setting_label(row.setting, summary), *cells, _worst_site(row, summary))
+    return table
+
+
+def comparison_table(summary: SimulationSummary) -> Table:
+    """Published figures beside this run's."""
+    table = Table(title="beside published figures", title_justify="left")
+    for title in ("figure", "published", "here", "tolerance", ""):
+        table.add_column(title, justify="left" if title == "figure" else "right")
+    for entry in summary.comparisons:
+        here = "not measured" if entry.here is None else f"{entry.here:.4f}"
+        verdict = "within" if entry.within else "OUTSIDE"
+        table.add_row(entry.name, f"{entry.published:.4f}", here, f"±{entry.tolerance:g}", verdict)
+    return table
+
+
+def setting_label(setting: str, summary: SimulationSummary) -> str:
+    """A training setting in words.
+
+    Args:
+        setting: As in :data:`experiments.summary.SETTINGS`.
+        summary: For its privacy.
+    """
+    private = summary.privacy_kind != "none" and summary.epsilon is not None and summary.delta is not None
+    federated = f"federated, private (epsilon {summary.epsilon:g}, delta {summary.delta:g})" if private else "federated"
+    labels = {
+        "local_only": "each site alone",
+        "federated": federated,
+        "federated_non_private": "federated, without privacy",
+        "cyclic": "cyclic, the model passed on",
+        "pooled": "all records pooled",
+    }
+    return labels.get(setting, setting)
+
+
+def _figure(row: SettingRow, metric: str) -> str:
+    if metric not in row.metrics:
+        return "–"
+    text = f"{row.metrics[metric]:.3f}"
+    if metric in row.interval:
+        lower, upper = row.interval[metric]
+        text += f" [{lower:.3f}, {upper:.3f}]"
+    return text
+
+
+def _worst_site(row: SettingRow, summary: SimulationSummary) -> str:
+    metric = summary.primary_metric
+    found = {site: metrics[metric] for site, metrics in row.per_site.items() if metric in metrics}
+    if not found:
+        return "–"
+    worst = max if metric in {"rmse", "mae"} else min
+    site = worst(found, key=lambda name: found[name])
+    return f"{site} {found[site]:.3f}"

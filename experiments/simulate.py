@@ -1,0 +1,238 @@
+"""A whole simulated study: hospitals prepared, trained, compared, tracked and reported.
+
+Everything a run needs to continue is in its output folder; :func:`resume` reads the settings from there and goes on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from experiments.settings import SimulationSettings
+from experiments.summary import (
+    SimulationSummary,
+    compare_with_published,
+    privacy_target,
+    summary_rows,
+)
+from federation.durable_files import write_durably
+from federation.errors import CheckpointError, CohortiumError, ConfigurationError, StudyInterruptedError
+from federation.models.spec import TaskKind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from aggregator.tracking import Tracker
+    from experiments.preparation import PreparedSites
+    from experiments.progress import ProgressBoard
+    from experiments.studies.catalogue import PreparedStudy
+    from experiments.study_run import RunOutcome
+
+SETTINGS_FILE: Final = "settings.json"
+SUMMARY_FILE: Final = "summary.json"
+REPORT_FILE: Final = "report.html"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a simulation works, and what it was started with.
+
+    Args:
+        output: The simulation's own folder.
+        data: ``COHORTIUM_DATA``, for studies of downloaded records.
+        console: Where progress is shown; ``None``: nowhere.
+        today: Records dated later are implausible.
+    """
+
+    output: Path
+    data: Path | None
+    console: Console | None
+    today: dt.date
+
+
+def simulate(
+    settings: SimulationSettings, *, output: Path, data: Path | None, progress: Console | None
+) -> SimulationSummary:
+    """Run a simulation in a new folder.
+
+    Args:
+        settings: What to simulate.
+        output: The simulation's own folder; made if absent.
+        data: Folder of downloaded records (``COHORTIUM_DATA``).
+        progress: Where progress is shown; ``None``: nowhere.
+
+    Raises:
+        ConfigurationError: If the folder already holds another simulation.
+        CohortiumError: Whatever is wrong with records, manifest or study.
+        StudyInterruptedError: After Ctrl-C; the run can be resumed.
+    """
+    stored = output / SETTINGS_FILE
+    text = settings.model_dump_json(indent=1)
+    if stored.is_file() and json.loads(stored.read_text()) != json.loads(text):
+        raise ConfigurationError(
+            f"expected {output} to be new or of the same settings, it holds another simulation",
+            remedy=f"choose another --output, or continue that one with `cohortium simulate --resume {output}`",
+        )
+    write_durably(stored, text.encode())
+    workspace = Workspace(output=output.resolve(), data=data, console=progress, today=dt.datetime.now(dt.UTC).date())
+    try:
+        return _simulate(settings, workspace)
+    except KeyboardInterrupt as interrupt:
+        raise StudyInterruptedError(
+            "stopped by the operator; every finished round is kept",
+            remedy=f"continue with: cohortium simulate --resume {output}",
+        ) from interrupt
+
+
+def resume(output: Path, *, data: Path | None, progress: Console | None) -> SimulationSummary:
+    """Continue an interrupted simulation from its folder.
+
+    Raises:
+        CheckpointError: If the folder holds no simulation.
+    """
+    stored = output / SETTINGS_FILE
+    if not stored.is_file():
+        raise CheckpointError(
+            f"expected a simulation's folder with {SETTINGS_FILE}, got {output}",
+            remedy="give the folder that `cohortium simulate` printed",
+        )
+    settings = SimulationSettings.from_json(stored.read_bytes(), error=CheckpointError)
+    return simulate(settings, output=output, data=data, progress=progress)
+
+
+def _simulate(settings: SimulationSettings, workspace: Workspace) -> SimulationSummary:
+    import torch
+
+    from experiments.progress import ProgressBoard
+    from experiments.studies.catalogue import load_study
+
+    torch.set_num_threads(1)  # sums must not depend on the number of cores
+    options = dict(settings.study.options)
+    partition_seed = options.pop("partition_seed", 0)
+    if not isinstance(partition_seed, int):
+        raise ConfigurationError(f"expected study.options.partition_seed to be an integer, got {partition_seed!r}")
+    study = load_study(
+        settings.study.name,
+        options=options,
+        seed=partition_seed,
+        folder=workspace.output / "hospitals",
+        data=workspace.data,
+    )
+    with ProgressBoard(workspace.console, settings) as board:
+        runs = [_one_seed(settings, workspace, study, seed=seed, board=board) for seed in settings.seeds]
+        board.stage("report")
+        summary = _conclude(settings, workspace, study=study, runs=runs)
+        board.stage("tracking")
+        for run in runs:
+            run.tracker.finish("finished")
+    return summary
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed's preparation, outcome and tracker."""
+
+    prepared: PreparedSites
+    outcome: RunOutcome
+    tracker: Tracker
+
+
+def _one_seed(
+    settings: SimulationSettings,
+    workspace: Workspace,
+    study: PreparedStudy,
+    *,
+    seed: int,
+    board: ProgressBoard,
+) -> SeedRun:
+    from experiments.preparation import prepare_sites
+    from experiments.study_run import run_seed
+    from federation.privacy.randomness import RandomStreams, seeded_streams
+
+    board.seed(seed)
+    folder = workspace.output / f"seed-{seed}"
+    prepared = prepare_sites(settings, study, seed=seed, folder=folder / "patients", today=workspace.today)
+    provenance = prepared.manifest.cohort.provenance
+    streams = seeded_streams(seed, provenance=provenance) if settings.seeded else RandomStreams(os.urandom(32))
+    write_durably(folder / "manifest.json", prepared.manifest.sealed().encode())
+    tracker = make_tracker(settings, workspace.output, folder=folder / "tracking")
+    tracker.start(prepared.manifest, tags={"cohortium.seed": str(seed), "cohortium.name": settings.name})
+    try:
+        outcome = run_seed(
+            settings,
+            prepared,
+            seed=seed,
+            folder=folder,
+            tracker=tracker,
+            streams=streams.child("references"),
+            report=board.stage,
+        )
+    except KeyboardInterrupt:
+        tracker.finish("interrupted")
+        raise
+    except CohortiumError:
+        tracker.finish("failed")
+        raise
+    return SeedRun(prepared=prepared, outcome=outcome, tracker=tracker)
+
+
+def _conclude(
+    settings: SimulationSettings, workspace: Workspace, *, study: PreparedStudy, runs: Sequence[SeedRun]
+) -> SimulationSummary:
+    """Compare, report and hand everything to the trackers."""
+    from experiments.reporting import write_report
+
+    first = runs[0]
+    manifest = first.outcome.manifest
+    rows = summary_rows(manifest.task, [run.outcome.predictions for run in runs])
+    report = write_report(settings, workspace.output, runs=runs, today=workspace.today)
+    epsilon, delta = privacy_target(settings)
+    last = first.outcome.result.rounds[-1]
+    summary = SimulationSummary(
+        study=manifest.study,
+        name=settings.name or manifest.study,
+        task=manifest.task,
+        algorithm=settings.algorithm.kind,
+        model=settings.model.kind,
+        privacy_kind=settings.privacy.kind,
+        epsilon=epsilon,
+        delta=delta,
+        epsilon_spent=dict(last.epsilon_spent),
+        seeds=settings.seeds,
+        seeded=settings.seeded,
+        output=str(workspace.output),
+        report=str(report),
+        mlflow_command=mlflow_command(settings, workspace.output),
+        digest=manifest.digest,
+        model_digest=last.model_digest,
+        primary_metric={"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}[manifest.task],
+        settings_table=rows,
+        comparisons=compare_with_published(study.definition.expected, rows),
+    )
+    write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())
+    for run in runs:
+        _record(run, workspace.output / f"seed-{run.outcome.seed}", manifest.task)
+    for name in (REPORT_FILE, "report.json", SUMMARY_FILE):
+        first.tracker.record_artefact(workspace.output / name)
+    return summary
+
+
+def _record(run: SeedRun, folder: Path, task: TaskKind) -> None:
+    """Model, final figures and references of one seed."""
+    from safetensors.numpy import save
+
+    model = folder / "model.safetensors"
+    metadata = {"cohortium": json.dumps({"manifest": run.outcome.manifest.digest})}
+    write_durably(model, save({"parameters": run.outcome.result.parameters}, metadata))
+    run.tracker.record_artefact(model, folder="model")
+    run.tracker.record_artefact(folder / "manifest.json")
+    for row in summary_rows(task, [run.outcome.predictions]):
+        if row.setting == "federated":
+            run.tracker.record_metrics({f"final/{name}": value for name, value in row.metrics.items()})
+        else:
+            run.tracker.record_baseline(row.setting, row.metrics, parameters={"setting": row.setting})

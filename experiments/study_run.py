@@ -1,0 +1,173 @@
+"""One seed of a simulation: the federated study, the same without privacy, and the references."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from aggregator.checkpoints import CheckpointStore
+from aggregator.coordinator import run_study
+from aggregator.tracking import NullTracker, Tracker
+from aggregator.transport import Transport
+from experiments.baselines import Parameters, ReferenceTraining
+from experiments.composition import without_privacy
+from experiments.engines.inline import InlineTransport
+from experiments.predictions import SitePredictions
+from experiments.preparation import PreparedSites
+from experiments.settings import InlineEngine, RayEngine, SimulationSettings
+from federation.models.parameters import load
+from federation.privacy.promise import PatientLevelPrivacy
+from federation.privacy.randomness import RandomStreams
+from federation.study.manifest import StudyManifest
+from federation.study.result import RoundResult, StudyResult
+from site_client.agent import SiteAgent
+from site_client.evaluation import predict
+from site_client.patients import SiteData
+from site_client.site_folder import SiteFolder
+
+Report = Callable[[str, RoundResult | None], None]
+"""Called as work goes on: what is being trained, and the round just finished if it has rounds."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What one seed produced.
+
+    Args:
+        seed: The seed.
+        manifest: Of the federated study.
+        result: Of the federated study.
+        predictions: Setting to the predictions of every site's test patients.
+    """
+
+    seed: int
+    manifest: StudyManifest
+    result: StudyResult
+    predictions: Mapping[str, tuple[SitePredictions, ...]] = field(repr=False)
+
+
+def run_seed(
+    settings: SimulationSettings,
+    sites: PreparedSites,
+    *,
+    seed: int,
+    folder: Path,
+    tracker: Tracker,
+    streams: RandomStreams,
+    report: Report,
+) -> RunOutcome:
+    """Run the federated study and its references for one seed.
+
+    Args:
+        settings: The simulation's settings.
+        sites: The prepared sites.
+        seed: The run's seed.
+        folder: Where the run keeps its state; a run that was interrupted continues from it.
+        tracker: Records the federated study.
+        streams: Randomness of the references.
+        report: Progress.
+
+    Raises:
+        StudyError: If the study cannot go on.
+    """
+    manifest = sites.manifest
+    result = federate(settings, sites, manifest, seed=seed, folder=folder / "federated", tracker=tracker, report=report)
+    training = ReferenceTraining(manifest=manifest, sites=sites.data, streams=streams)
+    model = training.model()
+    predictions = {"federated": _predict_all(model, result.parameters, sites.data, manifest)}
+    wanted = settings.baselines
+    if wanted.non_private and isinstance(manifest.privacy, PatientLevelPrivacy):
+        plain = federate(
+            settings,
+            sites,
+            without_privacy(manifest),
+            seed=seed,
+            folder=folder / "federated_non_private",
+            tracker=NullTracker(),
+            report=lambda _, result: report("federated without privacy", result),
+        )
+        predictions["federated_non_private"] = _predict_all(model, plain.parameters, sites.data, manifest)
+    if wanted.local_only:
+        report("each site alone", None)
+        predictions["local_only"] = tuple(
+            _predict(model, training.local_only(site), site, manifest) for site in sites.data
+        )
+    if wanted.cyclic:
+        report("cyclic", None)
+        predictions["cyclic"] = _predict_all(model, training.cyclic(), sites.data, manifest)
+    if wanted.pooled.enabled:
+        report("pooled", None)
+        pooled = ReferenceTraining(manifest=manifest, sites=sites.pooled_data, streams=streams)
+        predictions["pooled"] = _predict_all(model, pooled.pooled(wanted.pooled), sites.pooled_data, manifest)
+    return RunOutcome(seed=seed, manifest=manifest, result=result, predictions=predictions)
+
+
+def federate(
+    settings: SimulationSettings,
+    sites: PreparedSites,
+    manifest: StudyManifest,
+    *,
+    seed: int,
+    folder: Path,
+    tracker: Tracker,
+    report: Report,
+) -> StudyResult:
+    """Run one federated study with the chosen engine."""
+    folders = {
+        site: SiteFolder.create(
+            folder / "sites" / site,
+            site=site,
+            manifest=manifest,
+            patients=path,
+            seed=seed if settings.seeded else None,
+        )
+        for site, path in sites.patient_files.items()
+    }
+    checkpoints = CheckpointStore(folder / "coordinator", study=manifest.digest)
+
+    def coordinate(transport: Transport) -> StudyResult:
+        return run_study(
+            manifest,
+            transport,
+            tracker,
+            checkpoints=checkpoints,
+            clock=time.monotonic,
+            on_round=lambda result: report("federated", result),
+        )
+
+    match settings.engine:
+        case InlineEngine():
+            agents = {site: SiteAgent(entry).handle for site, entry in folders.items()}
+            return coordinate(InlineTransport(agents))
+        case RayEngine(num_workers=num_workers):
+            from experiments.engines.ray import run_with_ray
+
+            paths = {site: entry.path for site, entry in folders.items()}
+            return run_with_ray(paths, coordinate, num_workers=num_workers)
+        case _:
+            assert_never(settings.engine)
+
+
+def _predict_all(
+    model: nn.Module, parameters: Parameters, sites: tuple[SiteData, ...], manifest: StudyManifest
+) -> tuple[SitePredictions, ...]:
+    return tuple(_predict(model, parameters, site, manifest) for site in sites)
+
+
+def _predict(
+    model: nn.Module, parameters: NDArray[np.float32], site: SiteData, manifest: StudyManifest
+) -> SitePredictions:
+    load(model, parameters)
+    return SitePredictions(
+        site=site.site,
+        scores=predict(model, site.test, task=manifest.task),
+        outcomes=site.test.outcomes,
+        patient_index=site.test.patient_index,
+    )

@@ -1,0 +1,141 @@
+"""What a simulation found, in one small document: the table a reader sees first, and what ``--json`` prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from experiments.point_metrics import point_metrics
+from experiments.predictions import SitePredictions, joined, scored
+from experiments.settings import PatientLevelChoice, SimulationSettings
+from federation.documents import Document
+from federation.models.spec import TaskKind
+
+SETTINGS: Final = ("local_only", "federated", "federated_non_private", "cyclic", "pooled")
+"""Training settings, in the order of the table."""
+
+
+class SettingRow(Document):
+    """One training setting: means over the seeds, with intervals where there are several seeds."""
+
+    setting: str
+    metrics: dict[str, float]
+    """Over all sites' test patients together; ``mean_site_<metric>`` counts every site the same."""
+    interval: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """95% Student interval of the mean over seeds; empty with one seed."""
+    per_site: dict[str, dict[str, float]]
+    by_seed: dict[str, tuple[float, ...]]
+
+
+class Comparison(Document):
+    """A figure of this run beside a published one."""
+
+    name: str
+    published: float
+    tolerance: float
+    here: float | None
+
+    @property
+    def within(self) -> bool:
+        """Whether the difference is within the tolerance."""
+        return self.here is not None and abs(self.here - self.published) <= self.tolerance
+
+
+class SimulationSummary(Document):
+    """A finished simulation."""
+
+    format: Literal["cohortium/simulation-summary/1"] = "cohortium/simulation-summary/1"
+    study: str
+    name: str
+    task: TaskKind
+    algorithm: str
+    model: str
+    privacy_kind: str
+    epsilon: float | None
+    delta: float | None
+    epsilon_spent: dict[str, float]
+    seeds: tuple[int, ...]
+    seeded: bool
+    output: str
+    report: str | None
+    mlflow_command: str | None
+    digest: str
+    model_digest: str
+    primary_metric: str
+    settings_table: tuple[SettingRow, ...]
+    comparisons: tuple[Comparison, ...] = ()
+
+
+def summary_rows(task: TaskKind, by_seed: Sequence[Mapping[str, tuple[SitePredictions, ...]]]) -> tuple[SettingRow, ...]:
+    """One row per training setting, from the predictions of every seed.
+
+    Args:
+        task: What the scores mean.
+        by_seed: For every seed, setting to the predictions of every site.
+    """
+    return tuple(_row(task, name, [run[name] for run in by_seed]) for name in SETTINGS if name in by_seed[0])
+
+
+def _row(task: TaskKind, name: str, runs: Sequence[tuple[SitePredictions, ...]]) -> SettingRow:
+    overall = [_overall(task, predictions) for predictions in runs]
+    names = sorted(set.intersection(*(set(metrics) for metrics in overall)))
+    values = {metric: tuple(metrics[metric] for metrics in overall) for metric in names}
+    sites = [{entry.site: point_metrics(scored(task, entry)) for entry in predictions} for predictions in runs]
+    return SettingRow(
+        setting=name,
+        metrics={metric: float(np.mean(found)) for metric, found in values.items()},
+        interval={metric: _interval(found) for metric, found in values.items() if len(found) > 1},
+        per_site={site: _mean([run[site] for run in sites]) for site in sites[0]},
+        by_seed=values,
+    )
+
+
+def _overall(task: TaskKind, predictions: tuple[SitePredictions, ...]) -> dict[str, float]:
+    entries = tuple(scored(task, entry) for entry in predictions)
+    metrics = point_metrics(joined(entries))
+    by_site = [point_metrics(entry) for entry in entries]
+    for metric in list(metrics):
+        found = [values[metric] for values in by_site if metric in values]
+        if found:
+            metrics[f"mean_site_{metric}"] = float(np.mean(found))
+    return metrics
+
+
+def _mean(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = set.intersection(*(set(run) for run in runs))
+    return {name: float(np.mean([run[name] for run in runs])) for name in sorted(names)}
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    from scipy.stats import t
+
+    mean, number = float(np.mean(values)), len(values)
+    half = float(t.ppf(0.975, number - 1)) * float(np.std(values, ddof=1)) / math.sqrt(number)
+    return mean - half, mean + half
+
+
+def compare_with_published(
+    expected: Mapping[str, tuple[float, float]], rows: Sequence[SettingRow]
+) -> tuple[Comparison, ...]:
+    """Published figures (``setting/metric`` to value and tolerance) beside this run's."""
+    here = {f"{row.setting}/{metric}": value for row in rows for metric, value in row.metrics.items()}
+    here |= {
+        f"{row.setting}/{site}/{metric}": value
+        for row in rows
+        for site, metrics in row.per_site.items()
+        for metric, value in metrics.items()
+    }
+    return tuple(
+        Comparison(name=name, published=value, tolerance=tolerance, here=here.get(name))
+        for name, (value, tolerance) in expected.items()
+    )
+
+
+def privacy_target(settings: SimulationSettings) -> tuple[float | None, float | None]:
+    """(epsilon, delta) of the settings, or (None, None)."""
+    choice = settings.privacy
+    return (choice.epsilon, choice.delta) if isinstance(choice, PatientLevelChoice) else (None, None)

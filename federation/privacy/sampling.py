@@ -1,0 +1,36 @@
+"""Poisson sampling over patients with an exactly representable public probability.
+
+Every patient enters a step by a draw of its own, so the number drawn varies and may be zero. Shuffled or fixed-size batches would
+not have the privacy that the accountant computes for Poisson sampling (Chua et al. 2024; Annamalai et al. 2024).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from federation.errors import InvalidInputError
+from federation.privacy.promise import PROBABILITY_DENOMINATOR
+
+
+def poisson_sample(num_patients: int, *, numerator: int, generator: Generator) -> NDArray[np.int64]:
+    """Draw each patient independently with probability ``numerator / 2**53``.
+
+    Args:
+        num_patients: At least 0.
+        numerator: Whole number from 1 to 2**53. The comparison is between whole numbers, so the probability is exact.
+        generator: A cryptographic stream, see :mod:`federation.privacy.randomness`.
+
+    Returns:
+        ``[drawn]`` increasing patient indices; possibly none.
+
+    Raises:
+        InvalidInputError: If an argument is out of range.
+    """
+    if num_patients < 0 or not 1 <= numerator <= PROBABILITY_DENOMINATOR:
+        raise InvalidInputError(
+            f"expected num_patients >= 0 and a numerator from 1 to 2**53, got {num_patients} and {numerator}"
+        )
+    draws = generator.integers(0, PROBABILITY_DENOMINATOR, size=num_patients, dtype=np.int64)
+    return np.flatnonzero(draws < numerator).astype(np.int64)

@@ -1,0 +1,150 @@
+"""What the coordinator and a site say to each other, as frozen values with canonical, versioned, length-limited bytes.
+
+A message is one safetensors buffer: arrays under their names, and one metadata entry ``cohortium`` that holds the header as
+canonical JSON. safetensors never runs code, and one metadata entry makes the bytes reproducible. Every header names the study by
+its manifest digest, so that a message of another study is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from federation.documents import Document
+from federation.errors import TransportError
+from federation.identifiers import RoundNumber, SiteId
+from federation.privacy.promise import PrivacyEvent
+
+MAXIMUM_BYTES: Final = 2**31
+_HEADER: Final = "cohortium"
+_LENGTH_BYTES: Final = 8
+
+Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.float64]]
+
+
+class TrainRequest(Document):
+    """Train on these parameters. Arrays: ``parameters`` and whatever the algorithm broadcasts (``algorithm/...``)."""
+
+    kind: Literal["train_request/1"] = "train_request/1"
+    study: str
+    site: SiteId
+    round_number: RoundNumber
+
+
+class TrainReply(Document):
+    """The site's update. Arrays: ``update`` and what the algorithm sends (``algorithm/...``)."""
+
+    kind: Literal["train_reply/1"] = "train_reply/1"
+    study: str
+    site: SiteId
+    round_number: RoundNumber
+    event: PrivacyEvent | None = None
+    """What the mechanism did; ``None`` without privacy."""
+
+
+class EvaluateRequest(Document):
+    """Evaluate these parameters on the site's test patients. Arrays: ``parameters``."""
+
+    kind: Literal["evaluate_request/1"] = "evaluate_request/1"
+    study: str
+    site: SiteId
+    round_number: Annotated[int, Field(ge=0)]
+    """Rounds that the parameters have seen."""
+
+
+class EvaluateReply(Document):
+    """Additive metrics. Arrays: ``metrics/...``."""
+
+    kind: Literal["evaluate_reply/1"] = "evaluate_reply/1"
+    study: str
+    site: SiteId
+    round_number: Annotated[int, Field(ge=0)]
+
+
+class Refusal(Document):
+    """The site declines, with a reason code and nothing else: exception text never crosses the wire."""
+
+    kind: Literal["refusal/1"] = "refusal/1"
+    study: str
+    site: SiteId
+    reason: Annotated[str, Field(pattern=r"^[A-Za-z_]{1,64}$")]
+    """Class name of the error."""
+
+
+Header = Annotated[TrainRequest | TrainReply | EvaluateRequest | EvaluateReply | Refusal, Field(discriminator="kind")]
+_HEADERS: TypeAdapter[Header] = TypeAdapter(Header)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A header and its arrays."""
+
+    header: Header
+    arrays: Arrays = field(default_factory=dict, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes: the same message gives the same bytes."""
+        metadata = {_HEADER: self.header.model_dump_json()}
+        return save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, metadata)
+
+    def array(self, name: str) -> NDArray[np.float64]:
+        """The array of that name as float64.
+
+        Raises:
+            TransportError: If it is absent or not finite.
+        """
+        if name not in self.arrays:
+            raise TransportError(f"expected array {name!r} in a {self.header.kind} message, got {sorted(self.arrays)}")
+        array = np.asarray(self.arrays[name], dtype=np.float64)
+        if not np.isfinite(array).all():
+            raise TransportError(f"expected finite numbers in array {name!r} of a {self.header.kind} message")
+        return array
+
+    def named(self, prefix: str) -> dict[str, NDArray[np.float64]]:
+        """Arrays whose name starts with ``prefix/``, without the prefix."""
+        return {
+            name.removeprefix(prefix + "/"): self.array(name) for name in self.arrays if name.startswith(prefix + "/")
+        }
+
+
+def read_envelope(content: bytes, *, maximum_bytes: int = MAXIMUM_BYTES) -> Envelope:
+    """Read a message.
+
+    Args:
+        content: What arrived.
+        maximum_bytes: Longer messages are refused unread.
+
+    Raises:
+        TransportError: If the message is too long, malformed, of unknown kind, or holds an array that is not a float vector.
+    """
+    if len(content) > maximum_bytes:
+        raise TransportError(f"expected a message of at most {maximum_bytes} bytes, got {len(content)}")
+    try:
+        length = int.from_bytes(content[:_LENGTH_BYTES], "little")
+        preamble = json.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
+        header = _HEADERS.validate_json(preamble["__metadata__"][_HEADER])
+        arrays = load(content)
+    except (
+        SafetensorError,
+        ValidationError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        AttributeError,
+    ) as failure:
+        raise TransportError("expected a Cohortium message, got bytes that do not parse") from failure
+    for name, array in arrays.items():
+        if array.dtype not in (np.float32, np.float64) or array.ndim != 1:
+            raise TransportError(
+                f"expected float vectors in a message, got {array.dtype}{list(array.shape)} as {name!r}"
+            )
+    return Envelope(header=header, arrays=arrays)

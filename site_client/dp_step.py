@@ -1,0 +1,121 @@
+"""Per-patient gradients, clipped and summed: the part of a private step that sees records. Home of Opacus.
+
+Opacus gives the gradient of each record (``GradSampleModule`` only: ``PrivacyEngine`` would derive rate, steps and divisor from the
+private number of records). The gradients of a patient's records are added, *then* the patient's sum is clipped, so a patient with a
+thousand records moves the step no further than one with a single record. Records go through the model in physical batches of
+bounded memory; a patient may span several of them, and no draw is ever cut short.
+"""
+
+from __future__ import annotations
+
+import warnings
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from opacus import GradSampleModule
+from torch import nn
+
+from federation.errors import InternalError
+from federation.models.losses import record_losses
+from federation.models.spec import TaskKind
+from federation.privacy.clipping import FloatArray, clipped_sum
+from site_client.patients import IndexArray, PatientDataset
+
+_GRADIENT_BYTES: Final = 256 * 2**20
+"""Memory for one physical batch of per-record gradients."""
+_BYTES_PER_VALUE: Final = 4 + 4 + 8
+"""Opacus' gradient, its flat copy, and the float64 sum."""
+
+
+class PatientGradients:
+    """Clipped gradient sums over drawn patients, of one model on one data set.
+
+    Args:
+        model: Its parameters' current values are used at every call. Opacus hooks stay on it until the context ends.
+        dataset: The site's training patients.
+        task: Sets the loss.
+        max_physical_records: Most records that go through the model at once; memory may set a lower bound.
+    """
+
+    def __init__(
+        self, model: nn.Module, dataset: PatientDataset, *, task: TaskKind, max_physical_records: int = 4096
+    ) -> None:
+        self._hooked = GradSampleModule(model, loss_reduction="sum")
+        self._parameters = list(model.parameters())
+        self._size = sum(parameter.numel() for parameter in self._parameters)
+        self._dataset = dataset
+        self._task: TaskKind = task
+        fitting = _GRADIENT_BYTES // max(1, _BYTES_PER_VALUE * self._size)
+        self._physical_records = max(1, min(max_physical_records, fitting))
+        # Rows of a patient are adjacent: patient p has rows first[p] to first[p + 1].
+        self._first = np.searchsorted(dataset.patient_index, np.arange(dataset.num_patients + 1))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hooked.cleanup()
+
+    def clipped_sum(self, patients: IndexArray, *, clipping_norm: float) -> FloatArray:
+        """Sum of the patients' clipped gradients.
+
+        Args:
+            patients: Drawn patients; none gives zero.
+            clipping_norm: Bound on the L2 norm of one patient's summed gradient.
+
+        Returns:
+            ``[D]`` whole grid steps, see :mod:`federation.privacy.clipping`.
+        """
+        rows, owners = self._rows_of(patients)
+        total = np.zeros(self._size)
+        open_owner, open_sum = -1, np.zeros((0, self._size))
+        for start in range(0, len(rows), self._physical_records):
+            batch = slice(start, start + self._physical_records)
+            sums = self._sum_by_owner(rows[batch], owners[batch])
+            if owners[start] == open_owner:
+                sums[0] += open_sum[0]
+            else:
+                total += clipped_sum(open_sum, clipping_norm=clipping_norm)
+            # The last patient may go on in the next physical batch, so it is not clipped yet.
+            open_owner, open_sum = int(owners[batch][-1]), sums[-1:]
+            total += clipped_sum(sums[:-1], clipping_norm=clipping_norm)
+        return total + clipped_sum(open_sum, clipping_norm=clipping_norm)
+
+    def _rows_of(self, patients: IndexArray) -> tuple[IndexArray, IndexArray]:
+        """Row numbers of the patients' records, and for each the position of its patient."""
+        lengths = self._first[patients + 1] - self._first[patients]
+        owners = np.repeat(np.arange(len(patients)), lengths)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return (self._first[patients][owners] + within).astype(np.int64), owners.astype(np.int64)
+
+    def _sum_by_owner(self, rows: IndexArray, owners: IndexArray) -> FloatArray:
+        """``[owners, D]`` float64 sums of the records' gradients."""
+        gradients = self._record_gradients(rows).astype(np.float64)
+        boundaries = np.flatnonzero(np.diff(owners, prepend=-1))
+        # One unusable record makes its patient's sum infinite or NaN; clipping then leaves that patient out.
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.add.reduceat(gradients, boundaries, axis=0)
+
+    def _record_gradients(self, rows: IndexArray) -> NDArray[np.float32]:
+        """``[records, D]``: the gradient of each record's own loss."""
+        features = torch.from_numpy(self._dataset.features[rows])
+        outcomes = torch.from_numpy(self._dataset.outcomes[rows])
+        for parameter in self._parameters:
+            parameter.grad = None
+            parameter.grad_sample = None
+        with warnings.catch_warnings():
+            # Expected: the records themselves need no gradient.
+            warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
+            record_losses(self._task, self._hooked(features), outcomes).sum().backward()
+        parts: list[torch.Tensor] = []
+        for parameter in self._parameters:
+            gradient: object = parameter.grad_sample
+            if not isinstance(gradient, torch.Tensor):
+                raise InternalError("expected one gradient a record from Opacus for every parameter")
+            parts.append(gradient.detach().reshape(len(rows), -1))
+        return torch.cat(parts, dim=1).numpy()

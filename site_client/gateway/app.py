@@ -1,0 +1,42 @@
+"""The Flower `ClientApp`: a forwarder. Bytes in, bytes out, no decision, no torch.
+
+Message types: ``train.update`` and ``evaluate.model`` carry an envelope of :mod:`federation.protocol.messages`;
+``query.identity`` asks which site a node is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+RECORD: Final = "cohortium"
+CONTENT: Final = "content"
+SITE: Final = "site"
+
+Handler = Callable[[bytes], bytes]
+
+
+def forwarding_app(*, site_of: Callable[[Context], str], handler_of: Callable[[str], Handler]) -> ClientApp:
+    """A `ClientApp` that forwards to a site's agent.
+
+    Args:
+        site_of: Which site a Flower node is, from its own context.
+        handler_of: The handler of that site's agent.
+    """
+    app = ClientApp()
+
+    def forward(message: Message, context: Context) -> Message:
+        request = message.content[RECORD][CONTENT]
+        reply = handler_of(site_of(context))(request)
+        return Message(RecordDict({RECORD: ConfigRecord({CONTENT: reply})}), reply_to=message)
+
+    def identify(message: Message, context: Context) -> Message:
+        return Message(RecordDict({RECORD: ConfigRecord({SITE: site_of(context)})}), reply_to=message)
+
+    app.train("update")(forward)
+    app.evaluate("model")(forward)
+    app.query("identity")(identify)
+    return app

@@ -1,0 +1,231 @@
+"""Local training: plain, or private at the level of the patient, through one loop.
+
+Only where the gradient comes from differs. Plain: the mean loss of a mini-batch of patients. Private: Poisson draw, per-record
+gradients summed by patient, clipping, noise, public divisor; :class:`MechanismSpec` is the one source of all its constants.
+Correction and optimiser come after, as post-processing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from federation.errors import CohortTooSmallError, InternalError, ModelRefusedError, NonFiniteModelError
+from federation.models.losses import record_losses
+from federation.models.parameters import flatten
+from federation.models.spec import TaskKind
+from federation.privacy.accounting import round_event
+from federation.privacy.independence import check_independence
+from federation.privacy.noise import noisy_mean
+from federation.privacy.promise import MechanismSpec, PrivacyEvent
+from federation.privacy.randomness import RandomStreams
+from federation.privacy.sampling import poisson_sample
+from federation.study.schedule import OptimiserSpec, Schedule
+from site_client.dp_step import PatientGradients
+from site_client.patients import PatientDataset
+
+Correction = Callable[[Tensor, Tensor], Tensor]
+"""(gradient ``[D]``, parameters ``[D]``) to corrected gradient ``[D]``: what FedProx and SCAFFOLD add."""
+
+_Gradients = Iterator[Tensor]
+"""One flat gradient ``[trainable]`` for each step, at the model's parameters of that moment."""
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """What one round of local training gave.
+
+    Args:
+        parameters: ``[D]`` float32 after the last step.
+        num_steps: Optimiser steps done: the manifest's number, never one that depends on the records.
+        event: What the mechanism did; ``None`` without privacy.
+    """
+
+    parameters: NDArray[np.float32] = field(repr=False)
+    num_steps: int
+    event: PrivacyEvent | None
+
+
+def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
+    model: nn.Module,
+    dataset: PatientDataset,
+    *,
+    task: TaskKind,
+    schedule: Schedule,
+    round_number: int,
+    mechanism: MechanismSpec | None,
+    streams: RandomStreams,
+    correction: Correction | None = None,
+    max_physical_records: int = 4096,
+) -> LocalTraining:
+    """Train for one round.
+
+    Args:
+        model: Carries the start parameters; is not changed.
+        dataset: The site's training patients.
+        task: Sets the loss.
+        schedule: Steps, batch size and optimiser.
+        round_number: From 1; sets the learning rate and the random streams.
+        mechanism: Constants of private training; ``None`` trains without privacy.
+        streams: Of this site and study. In private training they must be secret, and never serve the same round twice with
+            other parameters: equal noise would cancel.
+        correction: What the algorithm adds to each gradient, after noise.
+        max_physical_records: Most records in memory at once; does not change the result.
+
+    Raises:
+        CohortTooSmallError: If there is no patient and training is not private. (Private training then releases pure noise, as
+            it would for the neighbouring data set with one patient.)
+        ModelRefusedError: If training is private and the model mixes patients.
+        NonFiniteModelError: If training diverged.
+    """
+    working = copy.deepcopy(model).train()
+    event = None
+    if mechanism is None:
+        gradients = _plain_gradients(
+            working, dataset, task=task, schedule=schedule, round_number=round_number, streams=streams
+        )
+    else:
+        _check_private(working, dataset, mechanism=mechanism, schedule=schedule)
+        # The event comes before the first noise is drawn: a crash later must not leave an uncounted release.
+        event = round_event(mechanism)
+        gradients = _private_gradients(
+            working,
+            dataset,
+            task=task,
+            mechanism=mechanism,
+            streams=streams.child("private", round_number),
+            max_physical_records=max_physical_records,
+        )
+    _descend(working, gradients, schedule=schedule, round_number=round_number, correction=correction)
+    parameters = flatten(working)
+    if not np.isfinite(parameters).all():
+        raise NonFiniteModelError(
+            f"expected finite parameters after local training in round {round_number}, got NaN or infinity",
+            remedy="lower schedule.optimiser.learning_rate",
+        )
+    return LocalTraining(parameters=parameters, num_steps=schedule.local_steps, event=event)
+
+
+def _check_private(model: nn.Module, dataset: PatientDataset, *, mechanism: MechanismSpec, schedule: Schedule) -> None:
+    if mechanism.steps_per_round != schedule.local_steps:
+        raise InternalError(
+            f"expected {mechanism.steps_per_round} accounted steps a round, got {schedule.local_steps} scheduled"
+        )
+    check_independence(model, (dataset.features.shape[1],))
+
+
+def _private_gradients(
+    model: nn.Module,
+    dataset: PatientDataset,
+    *,
+    task: TaskKind,
+    mechanism: MechanismSpec,
+    streams: RandomStreams,
+    max_physical_records: int,
+) -> _Gradients:
+    """Noisy means of clipped patient gradients, one for each accounted step."""
+    sampling, noise = streams.stream("sampling"), streams.stream("noise")
+    with PatientGradients(model, dataset, task=task, max_physical_records=max_physical_records) as patients:
+        for _ in range(mechanism.steps_per_round):
+            drawn = poisson_sample(dataset.num_patients, numerator=mechanism.sampling_numerator, generator=sampling)
+            total = patients.clipped_sum(drawn, clipping_norm=mechanism.clipping_norm)
+            released = noisy_mean(total, mechanism=mechanism, generator=noise)
+            yield torch.from_numpy(released.astype(np.float32))
+
+
+def _plain_gradients(
+    model: nn.Module,
+    dataset: PatientDataset,
+    *,
+    task: TaskKind,
+    schedule: Schedule,
+    round_number: int,
+    streams: RandomStreams,
+) -> _Gradients:
+    """Gradients of the mean loss over the records of a mini-batch of patients."""
+    if dataset.num_patients == 0:
+        raise CohortTooSmallError("expected at least one training patient, got none")
+    parameters = list(model.parameters())
+    for patients in _mini_batches(dataset.num_patients, schedule=schedule, round_number=round_number, streams=streams):
+        batch = dataset.patients(patients)
+        _check_batch_norm(model, batch.num_records)
+        outputs = model(torch.from_numpy(batch.features))
+        loss = record_losses(task, outputs, torch.from_numpy(batch.outcomes)).mean()
+        yield _flat(torch.autograd.grad(loss, parameters))
+
+
+def _mini_batches(
+    num_patients: int, *, schedule: Schedule, round_number: int, streams: RandomStreams
+) -> Iterator[NDArray[np.int64]]:
+    """Patients of each step of a round, without replacement within an epoch.
+
+    Epochs go on from round to round, as FLamby's ``DataLoaderWithMemory``: every patient is seen equally often. A last, smaller
+    batch is kept. The order of epoch e depends on its number only, so a resumed study continues where it stopped.
+    """
+    batches = -(-num_patients // schedule.batch_size)
+    first = (round_number - 1) * schedule.local_steps
+    epoch, order = -1, np.zeros(0, dtype=np.int64)
+    for step in range(first, first + schedule.local_steps):
+        if step // batches != epoch:
+            epoch = step // batches
+            order = streams.stream("shuffle", epoch).permutation(num_patients)
+        start = (step % batches) * schedule.batch_size
+        yield np.sort(order[start : start + schedule.batch_size])
+
+
+def _check_batch_norm(model: nn.Module, num_records: int) -> None:
+    if num_records == 1 and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()):  # noqa: SLF001
+        raise ModelRefusedError(
+            "expected at least two records in every batch for batch normalisation, got one",
+            remedy="choose another schedule.batch_size, or normalisation 'layer'",
+        )
+
+
+def _descend(
+    model: nn.Module,
+    gradients: _Gradients,
+    *,
+    schedule: Schedule,
+    round_number: int,
+    correction: Correction | None,
+) -> None:
+    """One optimiser step for each gradient; the optimiser starts afresh every round."""
+    rate = schedule.optimiser.learning_rate * schedule.learning_rate_decay ** (round_number - 1)
+    optimiser = _optimiser(model, schedule.optimiser, rate)
+    for gradient in gradients:
+        _set_gradients(model, gradient if correction is None else _corrected(model, gradient, correction))
+        optimiser.step()
+
+
+def _optimiser(model: nn.Module, spec: OptimiserSpec, rate: float) -> torch.optim.Optimizer:
+    if spec.kind == "adam":
+        return torch.optim.Adam(
+            model.parameters(), lr=rate, betas=(spec.beta_1, spec.beta_2), weight_decay=spec.weight_decay
+        )
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=spec.momentum, weight_decay=spec.weight_decay)
+
+
+def _corrected(model: nn.Module, gradient: Tensor, correction: Correction) -> Tensor:
+    """The algorithm sees the whole flat vector; running statistics have no gradient, and get none."""
+    values = torch.from_numpy(flatten(model))
+    padded = torch.zeros_like(values)
+    padded[: gradient.numel()] = gradient
+    return correction(padded, values)[: gradient.numel()]
+
+
+def _set_gradients(model: nn.Module, gradient: Tensor) -> None:
+    start = 0
+    for parameter in model.parameters():
+        part = gradient[start : start + parameter.numel()]
+        parameter.grad = part.reshape(parameter.shape).to(parameter.dtype)
+        start += parameter.numel()
+
+
+def _flat(parts: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts])

@@ -79,7 +79,7 @@ demo: $(VENV)/.simulation ## train across five simulated hospitals with differen
 check: $(VENV)/.dev ## everything that reads code: format, lint, types, import contracts, documentation
 	@$(BIN)/ruff format --check $(STATIC)
 	@$(BIN)/ruff check $(STATIC)
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest tests/architecture -m "not slow" -q -p no:cacheprovider
 

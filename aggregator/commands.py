@@ -15,9 +15,7 @@ from federation.errors import ManifestError, PrivacyRefusedError
 if TYPE_CHECKING:
     from federation.study.manifest import StudyManifest
 
-app = typer.Typer(
-    help="Check, seal and show study manifests.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = typer.Typer(help="Check, seal and show study manifests.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="The manifest: YAML or JSON, plain or sealed.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON and nothing else.")]
@@ -99,7 +97,11 @@ def show(file: _File, *, as_json: _Json = False) -> None:
     from aggregator.manifest_file import read_manifest_file
 
     data = read_manifest_file(file).manifest.as_data()
-    text = json.dumps(data, indent=1, ensure_ascii=False) if as_json else yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    text = (
+        json.dumps(data, indent=1, ensure_ascii=False)
+        if as_json
+        else yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    )
     typer.echo(text.rstrip())
 
 

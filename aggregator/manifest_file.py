@@ -1,7 +1,7 @@
 """Reading a study manifest from a file a person wrote (YAML or JSON) or that was sealed.
 
-A document that will be signed must have one reading: a key that is written twice is refused, and so is YAML's old habit of
-reading ``1e-5`` as text.
+A document that will be signed must have one reading: a key that is written twice is refused, and YAML's old habit of
+reading ``1e-5`` as text is not followed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Composing settings with Hydra: the only home of hydra and omegaconf.
 
-Hydra composes plain data; nothing is instantiated from it, no resolver is used and no interpolation survives. A single run
-uses Hydra's compose API, which writes nothing and leaves logging alone. A sweep uses ``hydra.main`` with its sweeper and
-launcher, after every job of it has been composed and validated here, so that no sweep starts that would fail on a typing
-mistake.
+Hydra composes plain data; nothing is instantiated from it, no resolver is used and no interpolation survives. A single
+run uses Hydra's compose API, which writes nothing and leaves logging alone. A sweep uses ``hydra.main`` with its sweeper
+and launcher, after every job of it has been composed and validated here, so that no sweep starts that would fail on a
+typing mistake.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CONFIG: Final = "config"
 _CONFIG_PATH: Final = "pkg://conf"
 
 SweepJob = Callable[[Tree, Path], None]
-"""Runs one job of a sweep: its composed tree and its output folder. Must be a module-level function or a partial of one."""
+"""Runs one job of a sweep: its composed tree and its output folder. A module-level function, or a partial of one."""
 
 
 def load(kind: type[DocumentT], overrides: Sequence[str]) -> DocumentT:

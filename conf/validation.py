@@ -23,7 +23,14 @@ from federation.errors import ConfigurationError
 Tree = dict[str, Json]
 DocumentT = TypeVar("DocumentT", bound=Document)
 
-_EXAMPLES: Final = {"float": "0.5", "int": "10", "bool": "true", "tuple": "[1,2]", "list": "[1,2]", "dict": "{key: value}"}
+_EXAMPLES: Final = {
+    "float": "0.5",
+    "int": "10",
+    "bool": "true",
+    "tuple": "[1,2]",
+    "list": "[1,2]",
+    "dict": "{key: value}",
+}
 _PASSWORD: Final = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 
 
@@ -57,7 +64,9 @@ def refuse_unsafe(tree: Tree) -> None:
         if re.search(r"(^|\.)_\w+_$", path):
             raise ConfigurationError(f"{path}: expected a setting, got a key that names code to run; it is refused")
         if isinstance(value, str) and "${" in value:
-            raise ConfigurationError(f"{path}: expected a plain value, got an interpolation ('${{'); write the value itself")
+            raise ConfigurationError(
+                f"{path}: expected a plain value, got an interpolation ('${{'); write the value itself"
+            )
         if isinstance(value, str) and _PASSWORD.search(value):
             raise ConfigurationError(
                 f"{path}: expected an address without a password, got one with it; settings are recorded",

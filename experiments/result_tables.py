@@ -11,7 +11,11 @@ from experiments.summary import SettingRow, SimulationSummary
 
 COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     "binary": {"accuracy": "accuracy", "auroc": "AUROC", "mean_site_accuracy": "accuracy, mean of sites"},
-    "multiclass": {"accuracy": "accuracy", "macro_recall": "macro recall", "mean_site_accuracy": "accuracy, mean of sites"},
+    "multiclass": {
+        "accuracy": "accuracy",
+        "macro_recall": "macro recall",
+        "mean_site_accuracy": "accuracy, mean of sites",
+    },
     "regression": {"rmse": "RMSE", "mae": "MAE", "r2": "R²"},
 }
 """By task: metric to the column's title."""
@@ -19,7 +23,9 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
 
 def figures_table(summary: SimulationSummary) -> Table:
     """One row per training setting; means over the seeds, with 95% intervals if there are several."""
-    seeds = f"mean of {len(summary.seeds)} seeds [95% interval]" if len(summary.seeds) > 1 else f"seed {summary.seeds[0]}"
+    seeds = (
+        f"mean of {len(summary.seeds)} seeds [95% interval]" if len(summary.seeds) > 1 else f"seed {summary.seeds[0]}"
+    )
     table = Table(title=f"{summary.study} · {summary.algorithm} · {seeds}", title_justify="left")
     table.add_column("trained")
     shown = {

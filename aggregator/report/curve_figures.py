@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 import numpy as np
-from matplotlib.axes import Axes
 
-from aggregator.report.canvas import INK, PALETTE, QUIET, Picture, draw_svg, legend_below, style_of
 from aggregator.report.content import BinaryCurves, Line, MulticlassCurves, RegressionCurves, StudyReport
+from aggregator.report.figures import INK, PALETTE, QUIET, Axes, Picture, draw_svg, legend_below, style_of
 from aggregator.report.vocabulary import setting_of
 
 
@@ -47,8 +46,8 @@ def _roc(report: StudyReport, curves: Sequence[BinaryCurves]) -> Picture:
         "roc",
         "ROC curve",
         draw,
-        f"Receiver operating characteristic of {_names(report, curves)} over all sites.",
-        "For every threshold: the share of patients with the outcome that is found, against the share of the others that is "
+        description=f"Receiver operating characteristic of {_names(report, curves)} over all sites.",
+        caption="For every threshold: the share of patients with the outcome that is found, against the share of the others that is "
         "flagged wrongly. Up and left is better.",
     )
 
@@ -69,8 +68,8 @@ def _precision_recall(report: StudyReport, curves: Sequence[BinaryCurves]) -> Pi
         "precision-recall",
         "Precision-recall curve",
         draw,
-        f"Precision against recall of {_names(report, curves)} over all sites; guessing is at {curves[0].prevalence:.2f}.",
-        "Of the patients that are flagged, the share that has the outcome (precision), against the share of the outcome that "
+        description=f"Precision against recall of {_names(report, curves)} over all sites; guessing is at {curves[0].prevalence:.2f}.",
+        caption="Of the patients that are flagged, the share that has the outcome (precision), against the share of the outcome that "
         "is found (recall). Up and right is better.",
     )
 
@@ -107,8 +106,8 @@ def _calibration(report: StudyReport, curves: Sequence[BinaryCurves]) -> Picture
         "calibration",
         "Calibration",
         draw,
-        f"Observed frequency against predicted risk of {_names(report, curves)}, in up to ten groups of equal size.",
-        f"Patients grouped by predicted risk: a point on the diagonal means that the risk is right on average. Bars: "
+        description=f"Observed frequency against predicted risk of {_names(report, curves)}, in up to ten groups of equal size.",
+        caption=f"Patients grouped by predicted risk: a point on the diagonal means that the risk is right on average. Bars: "
         f"{report.confidence_level:.0%} Wilson intervals.",
     )
 
@@ -131,9 +130,9 @@ def _net_benefit(report: StudyReport, curves: Sequence[BinaryCurves]) -> Picture
         "net-benefit",
         "Decision curve",
         draw,
-        f"Net benefit of {_names(report, curves)}, of treating all and of treating none; frequency of the outcome "
+        description=f"Net benefit of {_names(report, curves)}, of treating all and of treating none; frequency of the outcome "
         f"{prevalence:.2f}.",
-        "Choose the risk from which you would treat. The higher the line there, the more patients gain, after weighing those "
+        caption="Choose the risk from which you would treat. The higher the line there, the more patients gain, after weighing those "
         "treated for nothing. A useful model lies above 'treat all' and 'treat none'.",
     )
 
@@ -144,8 +143,8 @@ def _multiclass(report: StudyReport, curves: Sequence[MulticlassCurves]) -> tupl
             f"confusion-{entry.setting.replace('_', '-')}",
             f"Confusion matrix: {setting_of(entry.setting, private=report.privacy.private).title}",
             lambda axes, entry=entry: _confusion(axes, entry),
-            f"Records of {', '.join(entry.levels)} by the class that was predicted.",
-            "Rows: true class; columns: predicted class; in each field the share of its row, and the number of records.",
+            description=f"Records of {', '.join(entry.levels)} by the class that was predicted.",
+            caption="Rows: true class; columns: predicted class; in each field the share of its row, and the number of records.",
             legend=False,
         )
         for entry in curves
@@ -216,21 +215,21 @@ def _regression(report: StudyReport, curves: Sequence[RegressionCurves]) -> tupl
             "predicted-observed",
             "Predicted against observed",
             predicted,
-            f"Mean observed against mean predicted {report.outcome} of {_names(report, curves)}, in up to ten groups.",
-            "Patients grouped by predicted value: a point on the line means that the prediction is right on average.",
+            description=f"Mean observed against mean predicted {report.outcome} of {_names(report, curves)}, in up to ten groups.",
+            caption="Patients grouped by predicted value: a point on the line means that the prediction is right on average.",
         ),
         _picture(
             "residuals",
             "Errors",
             residuals,
-            f"Distribution of the errors of {_names(report, curves)}.",
-            "Narrow and centred on zero is better. The outermost bars hold everything beyond.",
+            description=f"Distribution of the errors of {_names(report, curves)}.",
+            caption="Narrow and centred on zero is better. The outermost bars hold everything beyond.",
         ),
     )
 
 
 def _picture(
-    name: str, title: str, draw: Callable[[Axes], None], description: str, caption: str, *, legend: bool = True
+    name: str, title: str, draw: Callable[[Axes], None], *, description: str, caption: str, legend: bool = True
 ) -> Picture:
     def draw_all(axes: Axes) -> None:
         draw(axes)

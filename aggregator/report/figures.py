@@ -1,212 +1,164 @@
-"""The figures of a report that every task has: convergence, privacy spent and the comparison of sites."""
+"""The home of matplotlib: how every figure is drawn, coloured and written.
+
+Figures are SVG with text as text, so that they stay small, sharp and readable aloud. Nothing global changes: style lives
+in ``rc_context`` and no window system is touched. The same content gives the same bytes: ids are derived from the figure's
+name, and no date is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from xml.sax.saxutils import escape
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
-from aggregator.report.canvas import PALETTE, QUIET, Picture, draw_svg, legend_below, style_of
-from aggregator.report.content import RoundPoint, SettingPerformance, StudyReport
-from aggregator.report.curve_figures import curve_figures
-from aggregator.report.vocabulary import metric_of, setting_of
+from aggregator.report.vocabulary import SETTINGS
 
-_MOST_SITES: Final = 25
-"""Sites in the comparison: more do not fit a screen; the table has them all."""
-_ROW: Final = 15.0
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe & Ito 2008: told apart with every common colour vision."""
+DASHES: Final[tuple[str | tuple[int, tuple[float, ...]], ...]] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (1, 1)),
+)
+"""Line styles in the same order: colour is never the only difference."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P")
+INK: Final = "#1b1f24"
+"""Text and axes; on the page it becomes the reader's own text colour, light or dark."""
+QUIET: Final = "#8a9099"
+"""Reference lines and single sites; readable on light and on dark."""
+
+_STYLE: Final[dict[Any, Any]] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "axes.titlesize": 11,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": False,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "figure.dpi": 72,
+}
+_POINTS_PER_INCH: Final = 72
+
+Draw = Callable[[Axes], None]
 
 
-def figures(report: StudyReport) -> dict[str, tuple[Picture, ...]]:
-    """All figures of a report, by section: ``convergence``, ``performance``, ``sites``."""
-    return {
-        "convergence": convergence_figures(report),
-        "performance": curve_figures(report),
-        "sites": site_figures(report),
-    }
+@dataclass(frozen=True)
+class Picture:
+    """One finished figure.
 
+    Args:
+        name: Short name, used in file names and ids.
+        title: Heading.
+        description: What it shows, for readers who cannot see it.
+        svg: A whole SVG document.
+        caption: How to read it.
+    """
 
-def convergence_figures(report: StudyReport) -> tuple[Picture, ...]:
-    """The global model after each round, the size of its change, and the privacy spent."""
-    rounds = report.convergence
-    if not rounds:
-        return ()
-    names = [name for name in _convergence_metrics(report) if any(name in point.metrics for point in rounds)]
-    pictures = [_metric_picture(rounds, name) for name in names]
-    pictures.append(
-        _rounds_picture(
-            "update-norm",
-            "Size of the update",
-            "Length of the change",
-            rounds,
-            lambda axes: _plot_rounds(axes, rounds, [point.update_norm for point in rounds]),
-            caption="How far the shared model moved in each round. It should settle.",
+    name: str
+    title: str
+    description: str
+    svg: str = field(repr=False)
+    caption: str = ""
+
+    @property
+    def inline(self) -> str:
+        """The SVG for a page: without addresses, in the page's own text colour, as wide as its place."""
+        body = self.svg[self.svg.index("<svg") :]
+        body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+        body = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
+        body = body.replace(INK, "currentColor")
+        return re.sub(r"<svg[^>]*>", lambda found: self._opening(found.group()), body, count=1)
+
+    def _opening(self, tag: str) -> str:
+        found = re.search(r'viewBox="[^"]*"', tag)
+        box = found.group() if found else ""
+        return (
+            f'<svg {box} role="img" aria-labelledby="{self.name}-title {self.name}-desc" class="figure">'
+            f'<title id="{self.name}-title">{escape(self.title)}</title>'
+            f'<desc id="{self.name}-desc">{escape(self.description)}</desc>'
         )
-    )
-    if any(point.epsilon_spent for point in rounds):
-        pictures.append(_epsilon_picture(report))
-    return tuple(pictures)
 
 
-def _convergence_metrics(report: StudyReport) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((report.primary_metric, "log_loss" if report.task != "regression" else "mae")))
+def draw_svg(name: str, draw: Draw, *, width: float = 360, height: float = 290) -> str:
+    """Draw one figure as an SVG document.
+
+    Args:
+        name: Prefix of every id, so that several figures can live on one page.
+        draw: Draws on the axes it is given.
+        width: In points: one point is one pixel on a phone of that width.
+        height: In points.
+    """
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = _figure(draw, width, height)
+        FigureCanvasSVG(figure)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _own_ids(stream.getvalue(), name)
 
 
-def _metric_picture(rounds: Sequence[RoundPoint], name: str) -> Picture:
-    title = metric_of(name).title
+def draw_png(draw: Draw, *, width: float = 520, height: float = 380, dots_per_inch: int = 160) -> bytes:
+    """Draw one figure as a PNG on white."""
+    with mpl.rc_context(_STYLE):
+        figure = _figure(draw, width, height)
+        FigureCanvasAgg(figure)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=dots_per_inch, facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
 
-    def draw(axes: Axes) -> None:
-        sites = dict.fromkeys(site for point in rounds for site in point.site_metrics)
-        for place, site in enumerate(sites):
-            points = [
-                (point.round_number, point.site_metrics[site][name])
-                for point in rounds
-                if name in point.site_metrics.get(site, {})
-            ]
-            if points:
-                label = "single sites" if place == 0 else None
-                axes.plot(*zip(*points, strict=True), color=QUIET, linewidth=0.8, alpha=0.8, label=label)
-        points = [(point.round_number, point.metrics[name]) for point in rounds if name in point.metrics]
-        axes.plot(
-            *zip(*points, strict=True), color=PALETTE[0], linewidth=2, marker=_marker(len(points)), label="all sites"
+
+def _figure(draw: Draw, width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width / _POINTS_PER_INCH, height / _POINTS_PER_INCH), layout="constrained")
+    draw(figure.add_subplot())
+    return figure
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Prefix every id and every reference to one; matplotlib numbers them from 1 in each figure."""
+    svg = re.sub(r'(\sid=")', rf"\g<1>{name}-", svg)
+    svg = svg.replace("url(#", f"url(#{name}-")
+    return re.sub(r'(href="#)', rf"\g<1>{name}-", svg)
+
+
+def legend_below(axes: Axes, *, columns: int = 2) -> None:
+    """Put the legend under the axes, where it hides nothing on a narrow screen."""
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.19),
+            ncol=min(columns, len(handles)),
+            handlelength=2.4,
+            columnspacing=1.2,
         )
-        legend_below(axes)
-
-    last = next(point.metrics[name] for point in reversed(rounds) if name in point.metrics)
-    return _rounds_picture(
-        f"rounds-{name.replace('_', '-')}",
-        f"{title} after each round",
-        title,
-        rounds,
-        draw,
-        caption=f"On the test patients. {metric_of(name).explanation}",
-        ending=f" It ends at {last:.3g}.",
-    )
 
 
-def _epsilon_picture(report: StudyReport) -> Picture:
-    rounds = report.convergence
-    promised = next((fact.value.split(",")[0] for fact in report.privacy.parameters if "epsilon" in fact.label), "")
-
-    def draw(axes: Axes) -> None:
-        spent = [max(point.epsilon_spent.values(), default=0.0) for point in rounds]
-        _plot_rounds(axes, rounds, spent, label="spent (largest of the sites)")
-        if promised:
-            axes.axhline(float(promised), color=QUIET, linestyle="--", linewidth=1.2, label="promised")
-        axes.set_ylim(bottom=0)
-        legend_below(axes)
-
-    return _rounds_picture(
-        "epsilon",
-        "Privacy spent",
-        "epsilon",
-        rounds,
-        draw,
-        caption="Epsilon counted over all rounds so far. Training stops before it passes what was promised.",
-    )
-
-
-def _plot_rounds(axes: Axes, rounds: Sequence[RoundPoint], values: Sequence[float], label: str | None = None) -> None:
-    numbers = [point.round_number for point in rounds]
-    axes.plot(numbers, values, color=PALETTE[0], linewidth=2, marker=_marker(len(numbers)), label=label)
-
-
-def _marker(count: int) -> str | None:
-    return "o" if count <= 3 else None  # noqa: PLR2004 - a line of so few points is easily missed
-
-
-def _rounds_picture(
-    name: str,
-    title: str,
-    label: str,
-    rounds: Sequence[RoundPoint],
-    draw: Callable[[Axes], None],
-    *,
-    caption: str,
-    ending: str = "",
-) -> Picture:
-    def draw_all(axes: Axes) -> None:
-        draw(axes)
-        axes.set_xlabel("Round")
-        axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-
-    return Picture(
-        name=name,
-        title=title,
-        description=f"{label} by round, rounds {rounds[0].round_number} to {rounds[-1].round_number}.{ending}",
-        svg=draw_svg(name, draw_all),
-        caption=caption,
-    )
-
-
-def site_figures(report: StudyReport) -> tuple[Picture, ...]:
-    """Every site's performance under every setting, with intervals."""
-    if not report.performance:
-        return ()
-    metric = metric_of(report.primary_metric)
-    sites = _sites_to_show(report)
-    if not sites:
-        return ()
-    height = 90 + (len(report.performance) + 1) // 2 * 16 + len(sites) * (_ROW * len(report.performance) * 0.62 + 8)
-    dropped = len(report.participants) - len(sites)
-    return (
-        Picture(
-            name="sites",
-            title=f"{metric.title} at each site",
-            description=f"{metric.title} with {report.confidence_level:.0%} intervals, by site and training setting. "
-            "The figures are in the table that follows.",
-            svg=draw_svg("sites", lambda axes: _forest(axes, report, sites), height=height),
-            caption=f"Dots: {metric.title} on the site's own test patients; bars: {report.confidence_level:.0%} intervals."
-            + (f" The {len(sites)} worst-served sites are shown; the table has all." if dropped > 0 else ""),
-        ),
-    )
-
-
-def _sites_to_show(report: StudyReport) -> list[str]:
-    shown = report.setting("federated") or report.performance[0]
-    names = [entry.site for entry in shown.sites]
-    if len(names) <= _MOST_SITES:
-        return names
-    sign = -1 if metric_of(report.primary_metric).higher_is_better is False else 1
-    values = {entry.site: entry.metrics[report.primary_metric].value for entry in shown.sites}
-    worst = sorted(names, key=lambda site: sign * value if (value := values[site]) is not None else float("inf"))
-    return [site for site in names if site in worst[:_MOST_SITES]]
-
-
-def _forest(axes: Axes, report: StudyReport, sites: Sequence[str]) -> None:
-    count = len(report.performance)
-    for place, setting in enumerate(report.performance):
-        offset = ((count - 1) / 2 - place) * 0.7 / max(count, 1)
-        _forest_row(axes, report, setting, [(site, len(sites) - 1 - row + offset) for row, site in enumerate(sites)])
-    axes.set_yticks(range(len(sites)), list(reversed(sites)))
-    axes.set_ylim(-0.6, len(sites) - 0.4)
-    axes.tick_params(axis="y", length=0)
-    for row in range(len(sites) - 1):
-        axes.axhline(row + 0.5, color=QUIET, linewidth=0.4, alpha=0.6)
-    metric = metric_of(report.primary_metric)
-    axes.set_xlabel(f"{metric.title} ({report.outcome_unit})" if metric.in_outcome_unit else metric.title)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    handles, labels = axes.get_legend_handles_labels()
-    figure = axes.get_figure()
-    if handles and figure is not None:
-        figure.legend(handles, labels, loc="outside lower center", ncol=2, handlelength=1.6, columnspacing=1.2)
-
-
-def _forest_row(
-    axes: Axes, report: StudyReport, setting: SettingPerformance, rows: Sequence[tuple[str, float]]
-) -> None:
-    color, marker, _ = style_of(setting.setting)
-    label: str | None = setting_of(setting.setting, private=report.privacy.private).short
-    by_site = {entry.site: entry.metrics[report.primary_metric] for entry in setting.sites}
-    for site, height in rows:
-        estimate = by_site.get(site)
-        if estimate is None or estimate.value is None:
-            continue
-        if estimate.lower is not None and estimate.upper is not None:
-            axes.plot(
-                [estimate.lower, estimate.upper], [height, height], color=color, linewidth=1.4, solid_capstyle="butt"
-            )
-        axes.plot([estimate.value], [height], color=color, marker=marker, markersize=4.5, linestyle="none", label=label)
-        label = None
+def style_of(setting: str) -> tuple[str, str, str | tuple[int, tuple[float, ...]]]:
+    """Colour, marker and line style of a training setting: the same in every figure."""
+    known = list(SETTINGS)
+    place = known.index(setting) if setting in known else len(known)
+    order = (2, 0, 5, 4, 1, 3)[place]
+    return PALETTE[order], MARKERS[place], DASHES[(3, 0, 2, 4, 1, 5)[place]]

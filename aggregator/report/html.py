@@ -1,0 +1,172 @@
+"""The report's page: one self-contained file that asks nothing of the network and runs no script."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from aggregator.report.content import BinaryCurves, FlowStep, Participant, RoundPoint, StudyReport
+from aggregator.report.curve_figures import curve_figures
+from aggregator.report.figures import Picture
+from aggregator.report.numbers import Numbers
+from aggregator.report.round_figures import round_figures
+from aggregator.report.site_figures import site_figures
+from aggregator.report.vocabulary import METRICS, metric_of, setting_of
+from federation.durable_files import write_durably
+
+_FALSE_ALARMS: Final = (0.05, 0.1, 0.2, 0.3, 0.5)
+_THRESHOLDS: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_MOST_ROUNDS: Final = 60
+"""Rows of the table of rounds; with more rounds it shows every so many."""
+_PROVENANCE: Final = {
+    "synthetic": "synthetic patients",
+    "public": "public research records",
+    "patients": "real patients",
+}
+
+
+def render_html(report: StudyReport) -> str:
+    """The page of a report.
+
+    Args:
+        report: What to show. The same content gives the same page.
+
+    Returns:
+        A whole HTML document, UTF-8, self-contained.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_resource("template.html"))
+    numbers = Numbers(report)
+    return template.render(
+        report=report,
+        pictures=pictures(report),
+        numbers=numbers,
+        css=Markup(_resource("report.css")),  # noqa: S704 - our own file, not a value from outside
+        primary=metric_of(report.primary_metric),
+        metrics=_metrics(report),
+        metric_of=metric_of,
+        setting_of=setting_of,
+        provenance=_PROVENANCE[report.provenance],
+        steps=_steps(report),
+        step_of=_step_of,
+        rounds=_rounds(report),
+        round_metrics=_round_metrics(report),
+        warnings=_warnings(report),
+        num_seeds=max(
+            (len(spread.values) for entry in report.performance for spread in entry.over_seeds.values()), default=1
+        ),
+        sensitivities=_sensitivities(report),
+        net_benefits=_net_benefits(report),
+        false_alarms=_FALSE_ALARMS,
+        thresholds=_THRESHOLDS,
+    )
+
+
+def write_report(report: StudyReport, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.html``, ``report.json`` and ``figures/*.svg``; each file is whole or absent.
+
+    Args:
+        report: What to show.
+        folder: Where to; made if absent.
+
+    Returns:
+        The files, the page first.
+    """
+    content = {
+        folder / "report.html": render_html(report),
+        folder / "report.json": report.model_dump_json(indent=1) + "\n",
+        **{
+            folder / "figures" / f"{picture.name}.svg": picture.svg
+            for section in pictures(report).values()
+            for picture in section
+        },
+    }
+    for path, text in content.items():
+        write_durably(path, text.encode())
+    return tuple(content)
+
+
+def pictures(report: StudyReport) -> dict[str, tuple[Picture, ...]]:
+    """All figures of a report, by section: ``convergence``, ``performance``, ``sites``."""
+    return {
+        "convergence": round_figures(report),
+        "performance": curve_figures(report),
+        "sites": site_figures(report),
+    }
+
+
+def _resource(name: str) -> str:
+    return (files("aggregator.report") / name).read_text(encoding="utf-8")
+
+
+def _metrics(report: StudyReport) -> list[str]:
+    """Metrics that the report has, the primary one first."""
+    if not report.performance:
+        return []
+    found = report.performance[0].overall
+    return [report.primary_metric, *(name for name in METRICS if name in found and name != report.primary_metric)]
+
+
+def _steps(report: StudyReport) -> list[str]:
+    """Steps of the cohort definition, in order, over all sites."""
+    return list(dict.fromkeys(step.step for site in report.participants for step in site.flow))
+
+
+def _step_of(participant: Participant, name: str) -> FlowStep | None:
+    return next((step for step in participant.flow if step.step == name), None)
+
+
+def _rounds(report: StudyReport) -> list[RoundPoint]:
+    """Rounds for the table: all, or evenly spread with the last."""
+    points = report.convergence
+    if len(points) <= _MOST_ROUNDS:
+        return list(points)
+    chosen = np.unique(np.linspace(0, len(points) - 1, _MOST_ROUNDS).round().astype(int))
+    return [points[place] for place in chosen]
+
+
+def _round_metrics(report: StudyReport) -> list[str]:
+    found = {name for point in report.convergence for name in point.metrics}
+    return [name for name in METRICS if name in found and name != "prevalence"]
+
+
+def _warnings(report: StudyReport) -> list[str]:
+    """What a reader must know before any figure."""
+    warnings: list[str] = []
+    if report.reproducibility.seeded and report.privacy.private:
+        warnings.append(
+            "Seeded test mode: the noise of this run is reproducible, so it protects no one. The privacy figures below say "
+            "what the same study gives with secret noise."
+        )
+    failed = [entry.site for entry in report.readiness if not entry.passed]
+    if failed:
+        warnings.append(f"Data readiness failed at {', '.join(failed)}.")
+    dropped = sorted({site for point in report.convergence for site in point.dropouts})
+    if dropped:
+        warnings.append(f"Some rounds were completed without {', '.join(dropped)}.")
+    return warnings
+
+
+def _sensitivities(report: StudyReport) -> list[tuple[str, list[float]]]:
+    """Sensitivity at some shares of false alarms, by setting."""
+    return [
+        (entry.setting, [float(np.interp(share, entry.roc.x, entry.roc.y)) for share in _FALSE_ALARMS])
+        for entry in report.curves
+        if isinstance(entry, BinaryCurves) and entry.roc is not None
+    ]
+
+
+def _net_benefits(report: StudyReport) -> list[tuple[str, list[float]]]:
+    """Net benefit at some thresholds, by setting, and of treating all."""
+    binary = [entry for entry in report.curves if isinstance(entry, BinaryCurves)]
+    rows = [
+        (setting_of(entry.setting, private=report.privacy.private).title, entry.net_benefit) for entry in binary
+    ] + [("Treat all", entry.net_benefit_treat_all) for entry in binary[:1]]
+    return [(name, [float(np.interp(share, line.x, line.y)) for share in _THRESHOLDS]) for name, line in rows]

@@ -1,0 +1,73 @@
+"""The report of a finished simulation: assessed, written as JSON and as one HTML page."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aggregator.report.content import ReportFile
+from experiments.assessment import RunFacts, assess
+from experiments.settings import SimulationSettings
+from federation.durable_files import write_durably
+from federation.privacy.randomness import RandomStreams, seeded_streams
+
+if TYPE_CHECKING:
+    from experiments.simulate import SeedRun
+
+_FILES: Final = (
+    ReportFile(name="report.json", description="this report as data"),
+    ReportFile(name="summary.json", description="the table of results, with every seed"),
+    ReportFile(name="settings.json", description="the settings the run was started with"),
+    ReportFile(name="seed-*/manifest.json", description="the sealed study manifest"),
+    ReportFile(name="seed-*/model.safetensors", description="the federated model's parameters"),
+)
+
+
+def write_report(settings: SimulationSettings, output: Path, *, runs: Sequence[SeedRun], today: dt.date) -> Path:
+    """Write ``report.json`` and ``report.html`` of the first seed, with the spread over all seeds.
+
+    Args:
+        settings: The simulation's settings.
+        output: The simulation's folder.
+        runs: One per seed.
+        today: Shown as the report's date.
+
+    Returns:
+        Path of the HTML file.
+    """
+    from aggregator.report.html import render_html
+
+    first = runs[0]
+    manifest = first.outcome.manifest
+    streams = (
+        seeded_streams(settings.seeds[0], provenance=manifest.cohort.provenance)
+        if settings.seeded
+        else RandomStreams(os.urandom(32))
+    )
+    report = assess(
+        manifest,
+        result=first.outcome.result,
+        predictions=first.outcome.predictions,
+        repetitions=[run.outcome.predictions for run in runs[1:]],
+        attrition=first.prepared.attrition,
+        readiness={site: found.verdict().variables for site, found in first.prepared.readiness.items()},
+        run=RunFacts(
+            created=today.isoformat(),
+            command=f"cohortium simulate --resume {output}",
+            seeds=settings.seeds,
+            seeded=settings.seeded,
+            software=manifest.software,
+            files=_FILES,
+            training_patients={data.site: data.training.num_patients for data in first.prepared.data},
+            bootstrap_samples=settings.report.bootstrap_samples,
+            confidence_level=settings.report.confidence_level,
+        ),
+        generator=streams.stream("bootstrap"),
+    )
+    write_durably(output / "report.json", report.model_dump_json(indent=1).encode())
+    path = output / "report.html"
+    write_durably(path, render_html(report).encode())
+    return path

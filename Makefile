@@ -36,7 +36,7 @@ define install
   | awk '/^Collecting /{n++; if (n % 25 == 0) {printf "    %d packages so far, at %s\n", n, $$2; fflush()}} \
          /^Installing collected packages/{print "    unpacking"; fflush()}' \
   || { echo "==> the installation failed:" >&2; \
-       grep -iE -A2 '^(error|.*error:|.*no matching)' $(VENV)/install-$(1).log | head -n 12 >&2 \
+       grep -iE -A5 '^(error|.*error:|.*no matching)' $(VENV)/install-$(1).log | head -n 24 >&2 \
          || tail -n 12 $(VENV)/install-$(1).log >&2; \
        echo "==> the whole log: $(VENV)/install-$(1).log" >&2; exit 1; }
 endef

@@ -1,1 +1,1 @@
-
+"""What runs centrally: rounds, checkpoints, tracking, report. Cannot import a patient-level type."""

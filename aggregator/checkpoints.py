@@ -125,4 +125,6 @@ class CheckpointStore:
 
 
 def _result(data: Mapping[str, Any]) -> RoundResult:
-    return RoundResult(**{**data, "contributors": tuple(data["contributors"])})
+    fields: dict[str, Any] = dict(data)
+    fields["contributors"] = tuple(data["contributors"])
+    return RoundResult(**fields)

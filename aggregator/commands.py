@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from federation.errors import ManifestError, PrivacyRefusedError
 
@@ -52,7 +53,7 @@ def check(file: _File, *, as_json: _Json = False) -> None:
         return
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table, markup=False)
     console.print("valid", style="green")

@@ -117,9 +117,7 @@ def advance(algorithm: FederatedAveraging, state: CoordinatorState, fold: Weight
             f"expected finite parameters after round {state.round_number + 1}, got NaN or infinity",
             remedy="lower schedule.optimiser.learning_rate or algorithm.server_learning_rate",
         )
-    contributed = {
-        site: rounds + (site in fold.contributors) for site, rounds in state.rounds_contributed.items()
-    }
+    contributed = {site: rounds + (site in fold.contributors) for site, rounds in state.rounds_contributed.items()}
     return replace(
         state,
         round_number=state.round_number + 1,
@@ -140,9 +138,7 @@ def summarise(
     """Evaluate where the schedule says so, and describe the round."""
     released = after.parameters.astype(np.float32)
     is_due = after.round_number % study.schedule.evaluate_every == 0 or after.round_number == study.schedule.rounds
-    sums = (
-        collect_metrics(study, transport, round_number=after.round_number, parameters=released) if is_due else {}
-    )
+    sums = collect_metrics(study, transport, round_number=after.round_number, parameters=released) if is_due else {}
     per_site = study.evaluation.release == "per_site"
     return RoundResult(
         round_number=after.round_number,

@@ -82,9 +82,7 @@ def collect_updates(
     digest = manifest.digest
     arrays = {"parameters": parameters} | {f"algorithm/{name}": vector for name, vector in broadcast.items()}
     requests = {
-        entry.site: Envelope(
-            TrainRequest(study=digest, site=entry.site, round_number=round_number), arrays
-        ).to_bytes()
+        entry.site: Envelope(TrainRequest(study=digest, site=entry.site, round_number=round_number), arrays).to_bytes()
         for entry in manifest.roster
     }
     fold = WeightedFold(num_parameters=len(parameters))

@@ -28,9 +28,6 @@ GROUPS: Final = (
 )
 """The groups that a user chooses from. ``tuned`` is chosen by study and option."""
 
-NOTHING: Final = ("experiment", "debug")
-"""Groups from which nothing need be chosen (``null``)."""
-
 
 def option_names(group: str) -> tuple[str, ...]:
     """The options of a group, sorted.

@@ -1,9 +1,9 @@
 """Composing settings with Hydra: the only home of hydra and omegaconf.
 
 Hydra composes plain data; nothing is instantiated from it, no resolver is used and no interpolation survives. A single
-run uses Hydra's compose API, which writes nothing and leaves logging alone. A sweep uses ``hydra.main`` with its sweeper
-and launcher, after every job of it has been composed and validated here, so that no sweep starts that would fail on a
-typing mistake.
+run uses Hydra's compose API, which writes nothing and leaves logging alone. A sweep uses ``hydra.main`` with its
+sweeper and launcher, after every job of it has been composed and validated here, so that no sweep starts that would
+fail on a typing mistake.
 """
 
 from __future__ import annotations
@@ -130,7 +130,10 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     parsed: list[Override] = []
     for line in overrides:
         try:
-            parsed.append(parser.parse_override(line))
+            override = parser.parse_override(line)
+            if not override.key_or_group:
+                raise HydraException("no key")  # noqa: TRY301 - one message for both
+            parsed.append(override)
         except HydraException as failure:
             raise ConfigurationError(
                 f"cannot read {line!r}: expected GROUP=OPTION or KEY=VALUE (put quotes around special characters)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from conf.groups import GROUPS, NOTHING, dotted_keys, option_names, settings_by_option
+from conf.groups import GROUPS, dotted_keys, option_names, settings_by_option
 from conf.suggestions import did_you_mean, nearest
 from conf.validation import Tree
 from federation.errors import ConfigurationError
@@ -47,10 +47,10 @@ def wrong_choice(group: str, value: object, *, prefix: str = "") -> str | None:
         return f"'{group}={{...}}': choose {group}=OPTION ({choices}), then set single keys such as {group}.KEY=VALUE"
     if prefix:
         return f"'{prefix}{group}={value}': write '{group}={value}'; every group is there already"
-    if value in options or (value is None and group in NOTHING):
+    if value in options:
         return None
     if value is None:
-        return f"{group} cannot be null: {choices}"
+        return f"{group} cannot be null: leave it out, or choose {choices}"
     return f"unknown {group} {str(value)!r}{did_you_mean(str(value), options)}"
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 def nearest(word: str, options: Iterable[str]) -> str | None:
     """The option most like ``word``, or ``None`` if none is.
 
-    A dotted option is also found by its last part alone: ``epsilon`` finds ``privacy.epsilon``.
+    A dotted option is also found by its last parts alone: ``epsilon`` finds ``privacy.epsilon``.
 
     Args:
         word: What was written.
@@ -32,9 +32,14 @@ def nearest(word: str, options: Iterable[str]) -> str | None:
     whole = difflib.get_close_matches(word, elsewhere, n=1, cutoff=0.75)
     if whole:
         return whole[0]
-    by_last_part = {option.rpartition(".")[2]: option for option in reversed(candidates)}
-    part = difflib.get_close_matches(last, sorted(by_last_part), n=1, cutoff=0.8)
-    return by_last_part[part[0]] if part else None
+    return _by_ending(word, candidates) or _by_ending(last, candidates)
+
+
+def _by_ending(word: str, candidates: list[str]) -> str | None:
+    parts = word.count(".") + 1
+    by_ending = {".".join(option.split(".")[-parts:]): option for option in reversed(candidates)}
+    ending = difflib.get_close_matches(word, sorted(by_ending), n=1, cutoff=0.8)
+    return by_ending[ending[0]] if ending else None
 
 
 def did_you_mean(word: str, options: Iterable[str], *, listed: int = 12) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -108,17 +108,18 @@ def _explain(problem: ErrorDetails, tree: Tree) -> str:
 
 def _path(location: Sequence[int | str], tree: Tree) -> str:
     """The dotted path, without the tags that pydantic adds for tagged unions: they are not in the tree."""
-    path, here = "", tree
+    path = ""
+    here: object = tree
     for position, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"
-            here = here[part] if isinstance(here, list) and part < len(here) else None  # pyright: ignore[reportArgumentType]
+            here = here[part] if isinstance(here, list) and part < len(here) else None
             continue
         last = position == len(location) - 1
-        if isinstance(here, Mapping) and part not in here and (not last or here.get("kind") == part):
+        if isinstance(here, dict) and part not in here and (not last or here.get("kind") == part):
             continue
         path += f".{part}" if path else part
-        here = here.get(part) if isinstance(here, Mapping) else None
+        here = here.get(part) if isinstance(here, dict) else None
     return path
 
 

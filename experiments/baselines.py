@@ -1,8 +1,8 @@
 """The references every study is compared with: pooled, local-only and cyclic training, all without privacy.
 
-They are counterfactuals of a simulation: no consortium could run the pooled one, and a hospital that trains alone for itself needs
-no privacy. Each starts from the study's own initial parameters and takes as many local steps as a site does in the study, unless its
-settings say otherwise.
+They are counterfactuals of a simulation: no consortium could run the pooled one, and a hospital that trains alone for
+itself needs no privacy. Each starts from the study's own initial parameters and takes as many local steps as a site does
+in the study, unless its settings say otherwise.
 """
 
 from __future__ import annotations
@@ -81,20 +81,24 @@ class ReferenceTraining:
                 "optimiser": choice.optimiser or schedule.optimiser,
             }
         )
-        return self._train(self._start(), dataset, changed, "pooled", 1)
+        return self._train(self._start(), dataset, schedule=changed, name="pooled")
 
     def local_only(self, site: SiteData) -> Parameters:
         """Trained on one site's training patients alone."""
         schedule = self.manifest.schedule
         changed = schedule.model_copy(update={"rounds": 1, "local_steps": schedule.rounds * schedule.local_steps})
-        return self._train(self._start(), site.training, changed, f"local_only/{site.site}", 1)
+        return self._train(self._start(), site.training, schedule=changed, name=f"local_only/{site.site}")
 
     def cyclic(self) -> Parameters:
         """The model passed from site to site, once round all sites per round (Chang et al. 2018)."""
         parameters = self._start()
         for round_number, site in self._visits():
             parameters = self._train(
-                parameters, site.training, self.manifest.schedule, f"cyclic/{site.site}", round_number
+                parameters,
+                site.training,
+                schedule=self.manifest.schedule,
+                name=f"cyclic/{site.site}",
+                round_number=round_number,
             )
         return parameters
 
@@ -107,7 +111,7 @@ class ReferenceTraining:
         return initial_parameters(self.model(), seed=self.manifest.initial_seed)
 
     def _train(
-        self, start: Parameters, dataset: PatientDataset, schedule: Schedule, name: str, round_number: int
+        self, start: Parameters, dataset: PatientDataset, *, schedule: Schedule, name: str, round_number: int = 1
     ) -> Parameters:
         model = self.model()
         load(model, start)
@@ -118,5 +122,5 @@ class ReferenceTraining:
             schedule=schedule,
             round_number=round_number,
             mechanism=None,
-            streams=self.streams.child("reference", name, round_number),
+            streams=self.streams.child("reference", name),
         ).parameters

@@ -1,8 +1,8 @@
 """Confidence intervals by the cluster bootstrap: patients are drawn, never records.
 
 Records of one patient resemble each other, so drawing records would pretend to more information than there is. Sites
-are fixed: patients are drawn within each site (a stratified bootstrap), and every training setting is judged on the same
-draws.
+are fixed: patients are drawn within each site (a stratified bootstrap), and every training setting is judged on the
+same draws.
 Source: Field & Welsh 2007, *Bootstrapping clustered data*, JRSS B 69(3); percentile intervals: Efron & Tibshirani 1993,
 chapter 13.
 """

@@ -1,7 +1,7 @@
 """The command ``cohortium``: one root, every part's commands below it, and one way to say what went wrong.
 
 Nothing heavy is imported until a command needs it: ``cohortium --help`` answers at once. An error is one message and
-what to do about it, with an exit code of its own (:mod:`federation.errors`); a traceback is shown only with ``--debug``.
+what to do about it, with an exit code of its own (:mod:`federation.errors`); only ``--debug`` shows a traceback.
 """
 
 from __future__ import annotations

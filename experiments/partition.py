@@ -128,9 +128,7 @@ def _fit(matrix: FloatArray, *, rows: FloatArray, columns: FloatArray) -> FloatA
     return matrix
 
 
-def _with_minimum(
-    sites: IntArray, *, num_sites: int, minimum: int, generator: np.random.Generator
-) -> IntArray:
+def _with_minimum(sites: IntArray, *, num_sites: int, minimum: int, generator: np.random.Generator) -> IntArray:
     counts = np.bincount(sites, minlength=num_sites)
     while counts.min() < minimum:
         smallest, largest = int(counts.argmin()), int(counts.argmax())

@@ -78,9 +78,7 @@ def prepare_sites(
             data.append(extracted.data)
             attrition[site.site] = extracted.attrition
             readiness[site.site] = extracted.readiness
-    manifest = compose_manifest(
-        settings, definition, cohort=cohort, training_patients=training_patients, seed=seed
-    )
+    manifest = compose_manifest(settings, definition, cohort=cohort, training_patients=training_patients, seed=seed)
     files: dict[str, Path] = {}
     for entry in data:
         files[entry.site] = folder / entry.site / "patients.safetensors"

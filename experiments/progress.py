@@ -76,9 +76,7 @@ class ProgressBoard:
 
 
 def _note(result: RoundResult) -> str:
-    parts = [
-        f"{name} {result.metrics[name]:.3f}" for name in ("auroc", "accuracy", "rmse") if name in result.metrics
-    ]
+    parts = [f"{name} {result.metrics[name]:.3f}" for name in ("auroc", "accuracy", "rmse") if name in result.metrics]
     if result.epsilon_spent:
         parts.append(f"epsilon {max(result.epsilon_spent.values()):.2f}")
     return " · ".join(parts)

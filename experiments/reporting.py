@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +11,7 @@ from aggregator.report.content import ReportFile
 from experiments.assessment import RunFacts, assess
 from experiments.settings import SimulationSettings
 from federation.durable_files import write_durably
-from federation.privacy.randomness import RandomStreams, seeded_streams
+from federation.privacy.randomness import fresh_streams, seeded_streams
 
 if TYPE_CHECKING:
     from experiments.simulate import SeedRun
@@ -43,9 +42,7 @@ def write_report(settings: SimulationSettings, output: Path, *, runs: Sequence[S
     first = runs[0]
     manifest = first.outcome.manifest
     streams = (
-        seeded_streams(settings.seeds[0], provenance=manifest.cohort.provenance)
-        if settings.seeded
-        else RandomStreams(os.urandom(32))
+        seeded_streams(settings.seeds[0], provenance=manifest.cohort.provenance) if settings.seeded else fresh_streams()
     )
     report = assess(
         manifest,

@@ -23,9 +23,8 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
 
 def figures_table(summary: SimulationSummary) -> Table:
     """One row per training setting; means over the seeds, with 95% intervals if there are several."""
-    seeds = (
-        f"mean of {len(summary.seeds)} seeds [95% interval]" if len(summary.seeds) > 1 else f"seed {summary.seeds[0]}"
-    )
+    number = len(summary.seeds)
+    seeds = f"mean of {number} seeds [95% interval]" if number > 1 else f"seed {', '.join(map(str, summary.seeds))}"
     table = Table(title=f"{summary.study} · {summary.algorithm} · {seeds}", title_justify="left")
     table.add_column("trained")
     shown = {

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from aggregator.tracking import TrackingTarget, mlflow_ui_command
 from experiments.settings import SimulationSettings
 from experiments.summary import (
     SimulationSummary,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from experiments.studies.catalogue import PreparedStudy
     from experiments.study_run import RunOutcome
 
+SWEEP_FILE: Final = "sweep.json"
+"""In the folder above, if this simulation is a job of a sweep."""
 SETTINGS_FILE: Final = "settings.json"
 SUMMARY_FILE: Final = "summary.json"
 REPORT_FILE: Final = "report.html"
@@ -150,17 +152,18 @@ def _one_seed(
     seed: int,
     board: ProgressBoard,
 ) -> SeedRun:
+    from aggregator.outbox_tracker import open_tracker
     from experiments.preparation import prepare_sites
     from experiments.study_run import run_seed
-    from federation.privacy.randomness import RandomStreams, seeded_streams
+    from federation.privacy.randomness import fresh_streams, seeded_streams
 
     board.seed(seed)
     folder = workspace.output / f"seed-{seed}"
     prepared = prepare_sites(settings, study, seed=seed, folder=folder / "patients", today=workspace.today)
     provenance = prepared.manifest.cohort.provenance
-    streams = seeded_streams(seed, provenance=provenance) if settings.seeded else RandomStreams(os.urandom(32))
+    streams = seeded_streams(seed, provenance=provenance) if settings.seeded else fresh_streams()
     write_durably(folder / "manifest.json", prepared.manifest.sealed().encode())
-    tracker = make_tracker(settings, workspace.output, folder=folder / "tracking")
+    tracker = open_tracker(folder / "tracking", tracking_target(settings, workspace.output))
     tracker.start(prepared.manifest, tags={"cohortium.seed": str(seed), "cohortium.name": settings.name})
     try:
         outcome = run_seed(
@@ -179,6 +182,15 @@ def _one_seed(
         tracker.finish("failed")
         raise
     return SeedRun(prepared=prepared, outcome=outcome, tracker=tracker)
+
+
+def tracking_target(settings: SimulationSettings, output: Path) -> TrackingTarget:
+    """Where the runs are tracked: beside the run's results, or for all jobs of a sweep together beside the sweep's."""
+    choice = settings.tracking
+    in_sweep = (output.parent / SWEEP_FILE).is_file()
+    return TrackingTarget.choose(
+        choice.kind, uri=choice.uri, experiment=choice.experiment, output=output.parent if in_sweep else output
+    )
 
 
 def _conclude(
@@ -207,8 +219,8 @@ def _conclude(
         seeded=settings.seeded,
         output=str(workspace.output),
         report=str(report),
-        mlflow_command=mlflow_command(settings, workspace.output),
-        digest=manifest.digest,
+        mlflow_command=mlflow_ui_command(tracking_target(settings, workspace.output)) or None,
+        manifest_digest=manifest.digest,
         model_digest=last.model_digest,
         primary_metric={"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}[manifest.task],
         settings_table=rows,

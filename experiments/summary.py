@@ -63,14 +63,16 @@ class SimulationSummary(Document):
     output: str
     report: str | None
     mlflow_command: str | None
-    digest: str
+    manifest_digest: str
     model_digest: str
     primary_metric: str
     settings_table: tuple[SettingRow, ...]
     comparisons: tuple[Comparison, ...] = ()
 
 
-def summary_rows(task: TaskKind, by_seed: Sequence[Mapping[str, tuple[SitePredictions, ...]]]) -> tuple[SettingRow, ...]:
+def summary_rows(
+    task: TaskKind, by_seed: Sequence[Mapping[str, tuple[SitePredictions, ...]]]
+) -> tuple[SettingRow, ...]:
     """One row per training setting, from the predictions of every seed.
 
     Args:

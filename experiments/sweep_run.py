@@ -1,7 +1,7 @@
 """A sweep: many simulations planned together, run by Hydra's launcher in processes of their own, resumed one by one.
 
-Every job is composed and validated before the first begins. The plan is kept in the sweep's folder, so that a sweep that
-was interrupted goes on with the jobs that are not finished; one that failed does not stop the others.
+Every job is composed and validated before the first begins. The plan is kept in the sweep's folder, so that a sweep
+that was interrupted goes on with the jobs that are not finished; one that failed does not stop the others.
 """
 
 from __future__ import annotations

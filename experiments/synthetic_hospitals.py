@@ -102,7 +102,10 @@ def draw_hospitals(
     ]
     features = [encode_features(contract, records.values).astype(np.float64) for records in complete]
     common = _draw_truth(contract, task=task, settings=settings, features=np.concatenate(features), streams=streams)
-    truths = {site: _depart(common, heterogeneity=settings.heterogeneity, generator=streams.stream("truth", site)) for site in sites}
+    truths = {
+        site: _depart(common, heterogeneity=settings.heterogeneity, generator=streams.stream("truth", site))
+        for site in sites
+    }
     model = TrueModel(
         task=task,
         contract=contract.digest,
@@ -112,7 +115,14 @@ def draw_hospitals(
         residual=settings.residual if task == "regression" else 0.0,
     )
     hospitals = tuple(
-        _finish(contract, records, predictor=truths[records.site].predict(encoded), model=model, settings=settings, streams=streams)
+        _finish(
+            contract,
+            records,
+            predictor=truths[records.site].predict(encoded),
+            model=model,
+            settings=settings,
+            streams=streams,
+        )
         for records, encoded in zip(complete, features, strict=True)
     )
     return hospitals, model
@@ -180,7 +190,9 @@ def _column(variable: Variable, latent: FloatArray) -> FloatArray:
             return np.minimum(np.floor(ndtr(latent) * count), count - 1)
 
 
-def _dates(index_date: IndexDate | None, *, num_records: int, generator: np.random.Generator) -> NDArray[np.datetime64] | None:
+def _dates(
+    index_date: IndexDate | None, *, num_records: int, generator: np.random.Generator
+) -> NDArray[np.datetime64] | None:
     if index_date is None:
         return None
     first = np.datetime64(index_date.earliest, "D")
@@ -199,7 +211,8 @@ def _draw_truth(
     spread = (features @ drawn.T).std(axis=0)
     if not np.all(spread > 0):
         raise ConfigurationError(
-            "expected variables that differ between patients, got none", remedy="draw more patients, or use another contract"
+            "expected variables that differ between patients, got none",
+            remedy="draw more patients, or use another contract",
         )
     # A scaled outcome lives in [-1, 1]; a signal of 1.5 fills it with a standard deviation of 0.3.
     drawn *= (settings.signal * (0.2 if task == "regression" else 1.0) / spread)[:, None]
@@ -229,7 +242,9 @@ def _depart(common: LinearTruth, *, heterogeneity: float, generator: np.random.G
 
 
 def _truth(intercepts: FloatArray, coefficients: FloatArray) -> LinearTruth:
-    return LinearTruth(intercepts=tuple(intercepts.tolist()), coefficients=tuple(tuple(row) for row in coefficients.tolist()))
+    return LinearTruth(
+        intercepts=tuple(intercepts.tolist()), coefficients=tuple(tuple(row) for row in coefficients.tolist())
+    )
 
 
 def _finish(
@@ -253,7 +268,9 @@ def _finish(
     )
 
 
-def _outcomes(contract: DataContract, predictor: FloatArray, *, model: TrueModel, generator: np.random.Generator) -> FloatArray:
+def _outcomes(
+    contract: DataContract, predictor: FloatArray, *, model: TrueModel, generator: np.random.Generator
+) -> FloatArray:
     match model.task:
         case "binary":
             return (generator.random(len(predictor)) < expit(predictor[:, 0])).astype(np.float64)
@@ -271,7 +288,12 @@ def _outcomes(contract: DataContract, predictor: FloatArray, *, model: TrueModel
 
 
 def _with_missing(
-    contract: DataContract, values: Mapping[str, FloatArray], *, site: str, settings: HospitalSettings, streams: RandomStreams
+    contract: DataContract,
+    values: Mapping[str, FloatArray],
+    *,
+    site: str,
+    settings: HospitalSettings,
+    streams: RandomStreams,
 ) -> dict[str, FloatArray]:
     generator = streams.stream("missing", site)
     gaps: dict[str, FloatArray] = {}

@@ -13,12 +13,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Final, Self
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from federation.errors import CohortiumError, ManifestError
+
+_LONGEST_SHOWN: Final = 80
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -115,7 +117,7 @@ def _path(location: Sequence[int | str]) -> str:
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
 
 def _hint(problem: Mapping[str, object], kind: type[BaseModel]) -> str:

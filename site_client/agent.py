@@ -7,7 +7,6 @@ request with the same bytes and trains nothing twice; and whatever goes wrong in
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -28,7 +27,7 @@ from federation.models.build import build_model
 from federation.models.parameters import flatten, load
 from federation.privacy.independence import check_independence
 from federation.privacy.promise import PatientLevelPrivacy
-from federation.privacy.randomness import RandomStreams, seeded_streams
+from federation.privacy.randomness import fresh_streams, seeded_streams
 from federation.protocol.messages import (
     Envelope,
     EvaluateReply,
@@ -65,9 +64,7 @@ class SiteAgent:
         self._data = read_patients(Path(str(settings["patients"])))
         seed = settings["seed"]
         self._streams = (
-            RandomStreams(os.urandom(32))
-            if seed is None
-            else seeded_streams(int(seed), provenance=self._manifest.cohort.provenance)
+            fresh_streams() if seed is None else seeded_streams(int(seed), provenance=self._manifest.cohort.provenance)
         )
         self._algorithm = build_algorithm(self._manifest.algorithm)
         self._model = build_model(
@@ -147,7 +144,7 @@ class SiteAgent:
             schedule=manifest.schedule,
             round_number=round_number,
             mechanism=manifest.mechanism(self._site) if self._is_private else None,
-            streams=self._streams.child("training", self._site, round_number),
+            streams=self._streams.child("training", self._site),
             correction=self._algorithm.correction(start=torch.from_numpy(start), received=received, site=state),
         )
         update = training.parameters.astype(np.float64) - start.astype(np.float64)

@@ -1,9 +1,10 @@
 """Per-patient gradients, clipped and summed: the part of a private step that sees records. Home of Opacus.
 
-Opacus gives the gradient of each record (``GradSampleModule`` only: ``PrivacyEngine`` would derive rate, steps and divisor from the
-private number of records). The gradients of a patient's records are added, *then* the patient's sum is clipped, so a patient with a
-thousand records moves the step no further than one with a single record. Records go through the model in physical batches of
-bounded memory; a patient may span several of them, and no draw is ever cut short.
+Opacus gives the gradient of each record (``GradSampleModule`` only: ``PrivacyEngine`` would derive rate, steps and
+divisor from the private number of records). The gradients of a patient's records are added, *then* the patient's sum is
+clipped, so a patient with a thousand records moves the step no further than one with a single record. Records go
+through the model in physical batches of bounded memory; a patient may span several of them, and no draw is ever cut
+short.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Final, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from opacus import GradSampleModule
 from torch import nn
 
@@ -24,7 +24,9 @@ from federation.models.spec import TaskKind
 from federation.privacy.clipping import FloatArray, clipped_sum
 from site_client.patients import IndexArray, PatientDataset
 
-_GRADIENT_BYTES: Final = 256 * 2**20
+_GRADIENT: Final = "grad_sample"
+"""Where Opacus leaves the gradients of the records."""
+_GRADIENT_BYTES: Final = 32 * 2**20
 """Memory for one physical batch of per-record gradients."""
 _BYTES_PER_VALUE: Final = 4 + 4 + 8
 """Opacus' gradient, its flat copy, and the float64 sum."""
@@ -95,27 +97,29 @@ class PatientGradients:
 
     def _sum_by_owner(self, rows: IndexArray, owners: IndexArray) -> FloatArray:
         """``[owners, D]`` float64 sums of the records' gradients."""
-        gradients = self._record_gradients(rows).astype(np.float64)
-        boundaries = np.flatnonzero(np.diff(owners, prepend=-1))
+        gradients = self._record_gradients(rows).to(torch.float64)
+        positions = owners - owners[0]
+        if positions[-1] == len(rows) - 1:
+            return gradients.numpy()
         # One unusable record makes its patient's sum infinite or NaN; clipping then leaves that patient out.
-        with np.errstate(invalid="ignore", over="ignore"):
-            return np.add.reduceat(gradients, boundaries, axis=0)
+        sums = torch.zeros((int(positions[-1]) + 1, self._size), dtype=torch.float64)
+        return sums.index_add_(0, torch.from_numpy(positions), gradients).numpy()
 
-    def _record_gradients(self, rows: IndexArray) -> NDArray[np.float32]:
-        """``[records, D]``: the gradient of each record's own loss."""
+    def _record_gradients(self, rows: IndexArray) -> torch.Tensor:
+        """``[records, D]`` float32: the gradient of each record's own loss."""
         features = torch.from_numpy(self._dataset.features[rows])
         outcomes = torch.from_numpy(self._dataset.outcomes[rows])
         for parameter in self._parameters:
             parameter.grad = None
-            parameter.grad_sample = None
+            setattr(parameter, _GRADIENT, None)
         with warnings.catch_warnings():
             # Expected: the records themselves need no gradient.
             warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
             record_losses(self._task, self._hooked(features), outcomes).sum().backward()
         parts: list[torch.Tensor] = []
         for parameter in self._parameters:
-            gradient: object = parameter.grad_sample
+            gradient: object = getattr(parameter, _GRADIENT)
             if not isinstance(gradient, torch.Tensor):
                 raise InternalError("expected one gradient a record from Opacus for every parameter")
             parts.append(gradient.detach().reshape(len(rows), -1))
-        return torch.cat(parts, dim=1).numpy()
+        return torch.cat(parts, dim=1)

@@ -90,10 +90,13 @@ class PatientDataset:
     def __post_init__(self) -> None:
         rows, width = self.features.shape
         steps = np.diff(self.patient_index)
-        grouped = rows == 0 or (
-            int(self.patient_index[0]) == 0 and bool(np.all((steps == 0) | (steps == 1)))
-        )
-        if len(self.outcomes) != rows or len(self.patient_index) != rows or width != len(self.feature_names) or not grouped:
+        grouped = rows == 0 or (int(self.patient_index[0]) == 0 and bool(np.all((steps == 0) | (steps == 1))))
+        if (
+            len(self.outcomes) != rows
+            or len(self.patient_index) != rows
+            or width != len(self.feature_names)
+            or not grouped
+        ):
             raise InternalError(
                 f"expected {rows} outcomes and grouped patient indices and {width} names, got {len(self.outcomes)}, "
                 f"{len(self.patient_index)} and {len(self.feature_names)}"

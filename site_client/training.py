@@ -1,8 +1,8 @@
 """Local training: plain, or private at the level of the patient, through one loop.
 
-Only where the gradient comes from differs. Plain: the mean loss of a mini-batch of patients. Private: Poisson draw, per-record
-gradients summed by patient, clipping, noise, public divisor; :class:`MechanismSpec` is the one source of all its constants.
-Correction and optimiser come after, as post-processing.
+Only where the gradient comes from differs. Plain: the mean loss of a mini-batch of patients. Private: Poisson draw,
+per-record gradients summed by patient, clipping, noise, public divisor; :class:`MechanismSpec` is the one source of all
+its constants. Correction and optimiser come after, as post-processing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from federation.errors import CohortTooSmallError, InternalError, ModelRefusedError, NonFiniteModelError
 from federation.models.losses import record_losses
-from federation.models.parameters import flatten
+from federation.models.parameters import Vector, flatten
 from federation.models.spec import TaskKind
 from federation.privacy.accounting import round_event
-from federation.privacy.independence import check_independence
+from federation.privacy.independence import BATCH_NORM, check_independence
 from federation.privacy.noise import noisy_mean
 from federation.privacy.promise import MechanismSpec, PrivacyEvent
 from federation.privacy.randomness import RandomStreams
@@ -47,7 +47,7 @@ class LocalTraining:
         event: What the mechanism did; ``None`` without privacy.
     """
 
-    parameters: NDArray[np.float32] = field(repr=False)
+    parameters: Vector = field(repr=False)
     num_steps: int
     event: PrivacyEvent | None
 
@@ -73,27 +73,26 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
         schedule: Steps, batch size and optimiser.
         round_number: From 1; sets the learning rate and the random streams.
         mechanism: Constants of private training; ``None`` trains without privacy.
-        streams: Of this site and study. In private training they must be secret, and never serve the same round twice with
-            other parameters: equal noise would cancel.
+        streams: Of this site and study. In private training they must be secret, and must never serve the same round
+            twice with other parameters: equal noise would cancel.
         correction: What the algorithm adds to each gradient, after noise.
         max_physical_records: Most records in memory at once; does not change the result.
 
     Raises:
-        CohortTooSmallError: If there is no patient and training is not private. (Private training then releases pure noise, as
-            it would for the neighbouring data set with one patient.)
+        CohortTooSmallError: If there is no patient and training is not private. Private training then releases pure
+            noise, as it may for the neighbouring data set with one patient.
         ModelRefusedError: If training is private and the model mixes patients.
         NonFiniteModelError: If training diverged.
     """
     working = copy.deepcopy(model).train()
-    event = None
     if mechanism is None:
+        event = None
         gradients = _plain_gradients(
             working, dataset, task=task, schedule=schedule, round_number=round_number, streams=streams
         )
     else:
-        _check_private(working, dataset, mechanism=mechanism, schedule=schedule)
         # The event comes before the first noise is drawn: a crash later must not leave an uncounted release.
-        event = round_event(mechanism)
+        event = _admit(working, dataset, mechanism=mechanism, schedule=schedule)
         gradients = _private_gradients(
             working,
             dataset,
@@ -103,21 +102,27 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
             max_physical_records=max_physical_records,
         )
     _descend(working, gradients, schedule=schedule, round_number=round_number, correction=correction)
-    parameters = flatten(working)
-    if not np.isfinite(parameters).all():
-        raise NonFiniteModelError(
-            f"expected finite parameters after local training in round {round_number}, got NaN or infinity",
-            remedy="lower schedule.optimiser.learning_rate",
-        )
+    parameters = _finite(flatten(working), round_number)
     return LocalTraining(parameters=parameters, num_steps=schedule.local_steps, event=event)
 
 
-def _check_private(model: nn.Module, dataset: PatientDataset, *, mechanism: MechanismSpec, schedule: Schedule) -> None:
+def _admit(model: nn.Module, dataset: PatientDataset, *, mechanism: MechanismSpec, schedule: Schedule) -> PrivacyEvent:
+    """Check that what will run is what is accounted, and say what that is."""
     if mechanism.steps_per_round != schedule.local_steps:
         raise InternalError(
             f"expected {mechanism.steps_per_round} accounted steps a round, got {schedule.local_steps} scheduled"
         )
     check_independence(model, (dataset.features.shape[1],))
+    return round_event(mechanism)
+
+
+def _finite(parameters: Vector, round_number: int) -> Vector:
+    if not np.isfinite(parameters).all():
+        raise NonFiniteModelError(
+            f"expected finite parameters after local training in round {round_number}, got NaN or infinity",
+            remedy="lower schedule.optimiser.learning_rate",
+        )
+    return parameters
 
 
 def _private_gradients(
@@ -165,8 +170,9 @@ def _mini_batches(
 ) -> Iterator[NDArray[np.int64]]:
     """Patients of each step of a round, without replacement within an epoch.
 
-    Epochs go on from round to round, as FLamby's ``DataLoaderWithMemory``: every patient is seen equally often. A last, smaller
-    batch is kept. The order of epoch e depends on its number only, so a resumed study continues where it stopped.
+    Epochs go on from round to round, as FLamby's ``DataLoaderWithMemory``: every patient is seen equally often. A last,
+    smaller batch is kept. The order of epoch e depends on its number only, so a resumed study continues where it
+    stopped.
     """
     batches = -(-num_patients // schedule.batch_size)
     first = (round_number - 1) * schedule.local_steps
@@ -180,7 +186,7 @@ def _mini_batches(
 
 
 def _check_batch_norm(model: nn.Module, num_records: int) -> None:
-    if num_records == 1 and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()):  # noqa: SLF001
+    if num_records == 1 and any(isinstance(layer, BATCH_NORM) for layer in model.modules()):
         raise ModelRefusedError(
             "expected at least two records in every batch for batch normalisation, got one",
             remedy="choose another schedule.batch_size, or normalisation 'layer'",
@@ -196,8 +202,7 @@ def _descend(
     correction: Correction | None,
 ) -> None:
     """One optimiser step for each gradient; the optimiser starts afresh every round."""
-    rate = schedule.optimiser.learning_rate * schedule.learning_rate_decay ** (round_number - 1)
-    optimiser = _optimiser(model, schedule.optimiser, rate)
+    optimiser = _optimiser(model, schedule.optimiser, schedule.learning_rate_of(round_number))
     for gradient in gradients:
         _set_gradients(model, gradient if correction is None else _corrected(model, gradient, correction))
         optimiser.step()

@@ -83,7 +83,5 @@ def site_folders(folder: Path, study: StudyManifest, *, seed: int | None = 7, da
         path = folder / "patients" / f"{site}.safetensors"
         if not path.is_file():
             write_patients(path, data(site))
-        folders[site] = SiteFolder.create(
-            folder / "sites" / site, site=site, manifest=study, patients=path, seed=seed
-        )
+        folders[site] = SiteFolder.create(folder / "sites" / site, site=site, manifest=study, patients=path, seed=seed)
     return folders

@@ -205,6 +205,9 @@ class PrivacyStatement(Document):
     """What the study promises its patients, and what it does not."""
 
     private: bool
+    epsilon: float | None = None
+    """Promised over the whole study, per patient and site; always with ``delta``."""
+    delta: float | None = None
     summary: str
     parameters: tuple[Fact, ...] = ()
     epsilon_spent: dict[str, float] = Field(default_factory=dict)

@@ -47,8 +47,10 @@ def _roc(report: StudyReport, curves: Sequence[BinaryCurves]) -> Picture:
         "ROC curve",
         draw,
         description=f"Receiver operating characteristic of {_names(report, curves)} over all sites.",
-        caption="For every threshold: the share of patients with the outcome that is found, against the share of the others that is "
-        "flagged wrongly. Up and left is better.",
+        caption=(
+            "For every threshold: the share of patients with the outcome that is found, against the share of the "
+            "others that is flagged wrongly. Up and left is better."
+        ),
     )
 
 
@@ -68,9 +70,14 @@ def _precision_recall(report: StudyReport, curves: Sequence[BinaryCurves]) -> Pi
         "precision-recall",
         "Precision-recall curve",
         draw,
-        description=f"Precision against recall of {_names(report, curves)} over all sites; guessing is at {curves[0].prevalence:.2f}.",
-        caption="Of the patients that are flagged, the share that has the outcome (precision), against the share of the outcome that "
-        "is found (recall). Up and right is better.",
+        description=(
+            f"Precision against recall of {_names(report, curves)} over all sites; guessing is at "
+            f"{curves[0].prevalence:.2f}."
+        ),
+        caption=(
+            "Of the patients that are flagged, the share that has the outcome (precision), against the share of "
+            "the outcome that is found (recall). Up and right is better."
+        ),
     )
 
 
@@ -106,9 +113,13 @@ def _calibration(report: StudyReport, curves: Sequence[BinaryCurves]) -> Picture
         "calibration",
         "Calibration",
         draw,
-        description=f"Observed frequency against predicted risk of {_names(report, curves)}, in up to ten groups of equal size.",
-        caption=f"Patients grouped by predicted risk: a point on the diagonal means that the risk is right on average. Bars: "
-        f"{report.confidence_level:.0%} Wilson intervals.",
+        description=(
+            f"Observed frequency against predicted risk of {_names(report, curves)}, in up to ten groups of equal size."
+        ),
+        caption=(
+            "Patients grouped by predicted risk: a point on the diagonal means that the risk is right on "
+            f"average. Bars: {report.confidence_level:.0%} Wilson intervals."
+        ),
     )
 
 
@@ -118,7 +129,7 @@ def _net_benefit(report: StudyReport, curves: Sequence[BinaryCurves]) -> Picture
     def draw(axes: Axes) -> None:
         treat_all = curves[0].net_benefit_treat_all
         axes.plot(treat_all.x, treat_all.y, color=QUIET, linewidth=1.2, label="treat all")
-        axes.axhline(0, color=INK, linewidth=0.8, label="treat none")
+        axes.axhline(0, color=INK, linewidth=1, linestyle=(0, (6, 3)), label="treat none")
         _lines(axes, report, [(entry.setting, entry.net_benefit) for entry in curves])
         axes.set_xlim(0, 1)
         top = max(0.05, *(max(entry.net_benefit.y) for entry in curves))
@@ -130,10 +141,14 @@ def _net_benefit(report: StudyReport, curves: Sequence[BinaryCurves]) -> Picture
         "net-benefit",
         "Decision curve",
         draw,
-        description=f"Net benefit of {_names(report, curves)}, of treating all and of treating none; frequency of the outcome "
-        f"{prevalence:.2f}.",
-        caption="Choose the risk from which you would treat. The higher the line there, the more patients gain, after weighing those "
-        "treated for nothing. A useful model lies above 'treat all' and 'treat none'.",
+        description=(
+            f"Net benefit of {_names(report, curves)}, of treating all and of treating none; frequency of the "
+            f"outcome {prevalence:.2f}."
+        ),
+        caption=(
+            "Choose the risk from which you would treat. The higher the line there, the more patients gain, "
+            "after weighing those treated for nothing. A useful model lies above 'treat all' and 'treat none'."
+        ),
     )
 
 
@@ -144,7 +159,10 @@ def _multiclass(report: StudyReport, curves: Sequence[MulticlassCurves]) -> tupl
             f"Confusion matrix: {setting_of(entry.setting, private=report.privacy.private).title}",
             lambda axes, entry=entry: _confusion(axes, entry),
             description=f"Records of {', '.join(entry.levels)} by the class that was predicted.",
-            caption="Rows: true class; columns: predicted class; in each field the share of its row, and the number of records.",
+            caption=(
+                "Rows: true class; columns: predicted class; in each field the share of its row, and the number "
+                "of records."
+            ),
             legend=False,
         )
         for entry in curves
@@ -165,7 +183,7 @@ def _confusion(axes: Axes, curves: MulticlassCurves) -> None:
             linewidth=0,
         )
         axes.text(
-            column, row, f"{shares[row, column]:.0%}\n{int(counts[row, column])}", ha="center", va="center", fontsize=8
+            column, row, f"{shares[row, column]:.0%}\n{int(counts[row, column])}", ha="center", va="center", fontsize=10
         )
     axes.set_xticks(range(len(curves.levels)), list(curves.levels), rotation=30 if len(curves.levels) > 3 else 0)  # noqa: PLR2004
     axes.set_yticks(range(len(curves.levels)), list(curves.levels))
@@ -215,8 +233,14 @@ def _regression(report: StudyReport, curves: Sequence[RegressionCurves]) -> tupl
             "predicted-observed",
             "Predicted against observed",
             predicted,
-            description=f"Mean observed against mean predicted {report.outcome} of {_names(report, curves)}, in up to ten groups.",
-            caption="Patients grouped by predicted value: a point on the line means that the prediction is right on average.",
+            description=(
+                f"Mean observed against mean predicted {report.outcome} of {_names(report, curves)}, in up to ten "
+                "groups."
+            ),
+            caption=(
+                "Patients grouped by predicted value: a point on the line means that the prediction is right on "
+                "average."
+            ),
         ),
         _picture(
             "residuals",

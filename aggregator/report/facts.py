@@ -120,7 +120,9 @@ def _model_fact(manifest: StudyManifest) -> Fact:
             return Fact(
                 label="Model",
                 value=f"Convolutional network with {channels} channels and {model.hidden} hidden units",
-                explanation=f"Images (channels x height x width): {' x '.join(str(size) for size in model.image_shape)}.",
+                explanation=(
+                    f"Images (channels x height x width): {' x '.join(str(size) for size in model.image_shape)}."
+                ),
             )
 
 
@@ -142,7 +144,9 @@ def _schedule_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
         Fact(
             label="Rounds",
             value=f"{schedule.rounds} rounds of {schedule.local_steps} local steps",
-            explanation="In a round every site trains the shared model for some steps; the aggregator combines what they send.",
+            explanation=(
+                "In a round every site trains the shared model for some steps; the aggregator combines what they send."
+            ),
         ),
         Fact(
             label="Local optimiser",
@@ -155,7 +159,11 @@ def _schedule_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
             value=f"{manifest.aggregation.quorum} of {len(manifest.roster)}",
             explanation="With fewer, the round does not count.",
         ),
-        Fact(label="Seed of the first parameters", value=str(manifest.initial_seed), explanation="Public."),
+        Fact(
+            label="Seed of the first parameters",
+            value=str(manifest.initial_seed),
+            explanation="Public; nothing else depends on it.",
+        ),
     )
 
 

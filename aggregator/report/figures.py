@@ -1,8 +1,8 @@
 """The home of matplotlib: how every figure is drawn, coloured and written.
 
-Figures are SVG with text as text, so that they stay small, sharp and readable aloud. Nothing global changes: style lives
-in ``rc_context`` and no window system is touched. The same content gives the same bytes: ids are derived from the figure's
-name, and no date is written.
+Figures are SVG with text as text, so that they stay small, sharp and readable aloud. Nothing global changes: style
+lives in ``rc_context`` and no window system is touched. The same content gives the same bytes: ids are derived from the
+figure's name, and no date is written.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ QUIET: Final = "#8a9099"
 
 _STYLE: Final[dict[Any, Any]] = {
     "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.labelsize": 10,
+    "font.size": 11,
+    "axes.labelsize": 11,
     "axes.titlesize": 11,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -59,6 +59,7 @@ def render_html(report: StudyReport) -> str:
         rounds=_rounds(report),
         round_metrics=_round_metrics(report),
         warnings=_warnings(report),
+        headline=_headline(report, numbers),
         num_seeds=max(
             (len(spread.values) for entry in report.performance for spread in entry.over_seeds.values()), default=1
         ),
@@ -142,8 +143,8 @@ def _warnings(report: StudyReport) -> list[str]:
     warnings: list[str] = []
     if report.reproducibility.seeded and report.privacy.private:
         warnings.append(
-            "Seeded test mode: the noise of this run is reproducible, so it protects no one. The privacy figures below say "
-            "what the same study gives with secret noise."
+            "Seeded test mode: the noise of this run is reproducible, so it protects no one. The privacy figures below "
+            "say what the same study gives with secret noise."
         )
     failed = [entry.site for entry in report.readiness if not entry.passed]
     if failed:
@@ -152,6 +153,28 @@ def _warnings(report: StudyReport) -> list[str]:
     if dropped:
         warnings.append(f"Some rounds were completed without {', '.join(dropped)}.")
     return warnings
+
+
+def _headline(report: StudyReport, numbers: Numbers) -> str:
+    """The result in two sentences; empty without performance."""
+    metric = metric_of(report.primary_metric)
+    shown = report.setting("federated")
+    found = None if shown is None else shown.overall.get(metric.name)
+    if shown is None or found is None or found.value is None:
+        return ""
+    interval = numbers.interval(found.lower, found.upper, metric.name)
+    others = [
+        f"{entry.title.lower()} {numbers.number(value, metric.name)}"
+        for entry in report.performance
+        if entry is not shown and (value := entry.overall[metric.name].value) is not None
+    ]
+    sentence = f"{shown.title}: {metric.title} {numbers.number(found.value, metric.name)}"
+    sentence += f" ({report.confidence_level:.0%} interval {interval})" if interval else ""
+    sentence += f", beside {', '.join(others)}." if others else "."
+    if shown.worst_site is not None and shown.worst_site.estimate.value is not None:
+        worst = numbers.number(shown.worst_site.estimate.value, metric.name)
+        sentence += f" It serves {shown.worst_site.site} worst ({worst})."
+    return sentence
 
 
 def _sensitivities(report: StudyReport) -> list[tuple[str, list[float]]]:

@@ -15,6 +15,7 @@ from aggregator.report.vocabulary import metric_of
 _MANY_PATIENTS: Final = 1000
 """From here on, a third decimal is more than noise."""
 _MINUS: Final = "−"
+_SHORT_NOTE: Final = 18
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Numbers:
         """Decimals of a metric: two, or three with many test patients; by size in the outcome's own unit."""
         described = metric_of(metric)
         if described.in_outcome_unit:
-            return _decimals_by_size(self._sizes(metric))
+            return _decimals_by_size(self._sizes())
         patients = sum(entry.test_patients or 0 for entry in self.report.participants)
         return (3 if patients >= _MANY_PATIENTS else 2) + described.extra_digits
 
@@ -55,7 +56,7 @@ class Numbers:
         if interval:
             cell += Markup('<span class="interval">{}</span>').format(interval)
         if estimate.note:
-            cell += Markup('<span class="note">{}</span>').format(estimate.note)
+            cell += Markup('<span class="note{}">{}</span>').format(_short(estimate.note), estimate.note)
         return cell
 
     def spread(self, spread: SeedSpread | None, metric: str) -> Markup:
@@ -70,11 +71,23 @@ class Numbers:
             return ""
         return f"{self.number(lower, metric)} to {self.number(upper, metric)}"
 
-    def _sizes(self, metric: str) -> list[float]:
-        estimates = (setting.overall.get(metric) for setting in self.report.performance)
-        found = [abs(entry.value) for entry in estimates if entry is not None and entry.value is not None]
-        found += [abs(point.metrics[metric]) for point in self.report.convergence if metric in point.metrics]
-        return found
+    def round_number(self, value: float, metric: str) -> str:
+        """A figure of one round: sites compute it on the scaled outcome, whose size is not that of its unit."""
+        return f"{value:.3g}" if metric_of(metric).in_outcome_unit else self.number(value, metric)
+
+    def _sizes(self) -> list[float]:
+        """Figures in the unit of the outcome: all get the digits that the largest deserves."""
+        return [
+            abs(estimate.value)
+            for setting in self.report.performance
+            for name, estimate in setting.overall.items()
+            if metric_of(name).in_outcome_unit and estimate.value is not None
+        ]
+
+
+def _short(note: str) -> str:
+    """A class that keeps a few words on one line."""
+    return " short" if len(note) <= _SHORT_NOTE else ""
 
 
 def _decimals_by_size(sizes: Sequence[float]) -> int:

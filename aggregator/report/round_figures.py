@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from aggregator.report.figures import PALETTE, QUIET, Axes, Picture, draw_svg, legend_below
 from aggregator.report.content import RoundPoint, StudyReport
+from aggregator.report.figures import PALETTE, QUIET, Axes, Picture, draw_svg, legend_below
 from aggregator.report.vocabulary import metric_of
 
 
@@ -36,7 +36,8 @@ def _round_metrics(report: StudyReport) -> tuple[str, ...]:
 
 
 def _metric_picture(rounds: Sequence[RoundPoint], name: str) -> Picture:
-    title = metric_of(name).title
+    metric = metric_of(name)
+    label = f"{metric.title} (scaled outcome)" if metric.in_outcome_unit else metric.title
 
     def draw(axes: Axes) -> None:
         sites = dict.fromkeys(site for point in rounds for site in point.site_metrics)
@@ -58,24 +59,24 @@ def _metric_picture(rounds: Sequence[RoundPoint], name: str) -> Picture:
     last = next(point.metrics[name] for point in reversed(rounds) if name in point.metrics)
     return _rounds_picture(
         f"rounds-{name.replace('_', '-')}",
-        f"{title} after each round",
-        title,
+        f"{metric.title} after each round",
+        label,
         rounds=rounds,
         draw=draw,
-        caption=f"On the test patients. {metric_of(name).explanation}",
+        caption=f"On the test patients. {metric.explanation}",
         ending=f" It ends at {last:.3g}.",
     )
 
 
 def _epsilon_picture(report: StudyReport) -> Picture:
     rounds = report.convergence
-    promised = next((fact.value.split(",")[0] for fact in report.privacy.parameters if "epsilon" in fact.label), "")
+    promised = report.privacy.epsilon
 
     def draw(axes: Axes) -> None:
         spent = [max(point.epsilon_spent.values(), default=0.0) for point in rounds]
         _plot_rounds(axes, rounds, spent, label="spent (largest of the sites)")
-        if promised:
-            axes.axhline(float(promised), color=QUIET, linestyle="--", linewidth=1.2, label="promised")
+        if promised is not None:
+            axes.axhline(promised, color=QUIET, linestyle="--", linewidth=1.2, label="promised")
         axes.set_ylim(bottom=0)
         legend_below(axes)
 
@@ -85,7 +86,7 @@ def _epsilon_picture(report: StudyReport) -> Picture:
         "epsilon",
         rounds=rounds,
         draw=draw,
-        caption="Epsilon counted over all rounds so far. Training stops before it passes what was promised.",
+        caption="Epsilon counted over all rounds so far. The noise is set so that the last round stays within the promise.",
     )
 
 

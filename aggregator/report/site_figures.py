@@ -31,7 +31,7 @@ def site_figures(report: StudyReport) -> tuple[Picture, ...]:
             description=f"{metric.title} with {report.confidence_level:.0%} intervals, by site and training setting. "
             "The figures are in the table that follows.",
             svg=draw_svg("sites", lambda axes: _forest(axes, report, sites), height=height),
-            caption=f"Dots: {metric.title} on the site's own test patients; bars: {report.confidence_level:.0%} intervals."
+            caption=f"Dots: on the site's own test patients; bars: {report.confidence_level:.0%} intervals."
             + (f" The {len(sites)} worst-served sites are shown; the table has all." if dropped > 0 else ""),
         ),
     )
@@ -53,6 +53,7 @@ def _forest(axes: Axes, report: StudyReport, sites: Sequence[str]) -> None:
     for place, setting in enumerate(report.performance):
         offset = ((count - 1) / 2 - place) * 0.7 / max(count, 1)
         _forest_row(axes, report, setting, [(site, len(sites) - 1 - row + offset) for row, site in enumerate(sites)])
+    _mark_undefined(axes, report, sites)
     axes.set_yticks(range(len(sites)), list(reversed(sites)))
     axes.set_ylim(-0.6, len(sites) - 0.4)
     axes.tick_params(axis="y", length=0)
@@ -65,6 +66,28 @@ def _forest(axes: Axes, report: StudyReport, sites: Sequence[str]) -> None:
     figure = axes.get_figure()
     if handles and figure is not None:
         figure.legend(handles, labels, loc="outside lower center", ncol=2, handlelength=1.6, columnspacing=1.2)
+
+
+def _mark_undefined(axes: Axes, report: StudyReport, sites: Sequence[str]) -> None:
+    """Say it where a site has no figure under any setting, instead of leaving an empty row."""
+    defined = {
+        entry.site
+        for setting in report.performance
+        for entry in setting.sites
+        if entry.metrics[report.primary_metric].value is not None
+    }
+    for row, site in enumerate(sites):
+        if site not in defined:
+            place = (0.5, len(sites) - 1 - row)
+            axes.annotate(
+                "not defined",
+                place,
+                xycoords=axes.get_yaxis_transform(),
+                ha="center",
+                va="center",
+                color=QUIET,
+                fontsize=9,
+            )
 
 
 def _forest_row(

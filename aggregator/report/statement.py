@@ -20,12 +20,12 @@ _TRUST_PLAIN: Final = (
     "Updates and models can reveal facts about single patients, so everyone who sees them must be trusted."
 )
 _TUNING_LIMIT: Final = (
-    "Choosing among runs: if settings were tuned by training several times on the same patients, every run counts. This "
-    "statement is about one run."
+    "Choosing among runs: if settings were tuned by training several times on the same patients, every run counts. "
+    "This statement is about one run."
 )
 _GROUP_LIMIT: Final = (
-    "Knowledge about groups: a model may show that a disease is linked with smoking, and that says something about every "
-    "smoker."
+    "Knowledge about groups: a model may show that a disease is linked with smoking, and that says something about "
+    "every smoker."
 )
 
 
@@ -54,6 +54,8 @@ def privacy_statement(
     spent = rounds[-1].epsilon_spent if rounds else {}
     return PrivacyStatement(
         private=True,
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
         summary=_summary(privacy),
         parameters=_parameters(manifest, privacy),
         epsilon_spent=dict(spent),
@@ -67,10 +69,10 @@ def _summary(privacy: PatientLevelPrivacy) -> str:
     factor = math.exp(privacy.epsilon)
     times = f"{factor:.2g}" if factor < 100 else f"{factor:.1e}"  # noqa: PLR2004 - beyond, an exponent reads better
     return (
-        f"The study promises epsilon {privacy.epsilon:g} with delta {privacy.delta:g} for every patient at every "
-        "site. In words: whoever sees everything that training sent out, and knows all other patients, can change "
-        f"the odds that a certain patient was in the training data by at most a factor of {times}, except with a "
-        f"probability of about {privacy.delta:g}."
+        f"The study promises epsilon {privacy.epsilon:g} with delta {privacy.delta:g} for every patient at every site. In "
+        "words: take someone who sees everything that training sent out and knows all other patients. What they see "
+        "changes their odds that a certain patient was in the training data by at most a factor of "
+        f"{times}, except with a probability of about {privacy.delta:g}."
     )
 
 
@@ -100,7 +102,7 @@ def _parameters(manifest: StudyManifest, privacy: PatientLevelPrivacy) -> tuple[
         ),
         Fact(
             label="Noise multiplier",
-            value=f"{privacy.noise_multiplier:.4g}",
+            value=f"{privacy.noise_multiplier:.4f}",
             explanation="Standard deviation of the noise divided by the clipping norm.",
         ),
         Fact(

@@ -72,7 +72,7 @@ _METRICS: Final = (
     ),
     Metric(
         "risk_excess",
-        "Predicted − observed",
+        "Predicted −\u00a0observed",
         "Mean predicted risk minus the observed frequency. 0 is right on average; above 0 the model predicts too "
         "much risk.",
         higher_is_better=None,
@@ -100,7 +100,7 @@ _METRICS: Final = (
     ),
     Metric(
         "mean_error",
-        "Predicted − observed",
+        "Predicted −\u00a0observed",
         "Mean predicted minus mean observed value. 0 is right on average.",
         higher_is_better=None,
         in_outcome_unit=True,

@@ -64,7 +64,7 @@ def _table(measured: list[Measurement]) -> Table:
     for item in measured:
         low, high = item.ratio_range
         table.add_row(
-            item.question,
+            item.name,
             f"{item.ratio:.2f}",
             f"{low:.2f} to {high:.2f}",
             f"{item.ours * 1e3:.2f} ms a {item.unit}",

@@ -1,1 +1,1 @@
-
+"""The ways in which a simulation reaches its sites."""

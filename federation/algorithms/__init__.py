@@ -1,1 +1,1 @@
-
+"""How sites' updates become the next model: one small file per algorithm."""

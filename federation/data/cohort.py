@@ -57,7 +57,7 @@ class CohortDefinition(Document):
     max_records_per_patient: Annotated[int, Field(ge=1, le=100_000)] = 1
     """More are dropped by a keyed hash order that no value influences."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """Share of the patients held out for evaluation, drawn by keyed hash of the patient key: all records of a patient go together."""
+    """Share of the patients held out for evaluation, drawn by keyed hash: all records of a patient go together."""
     split_key: str = "cohortium"
     """Public salt of the division into training and test patients."""
     minimum_patients: Annotated[int, Field(ge=2)] = 2

@@ -1,1 +1,1 @@
-
+"""Tasks, network descriptions, flat parameter vectors, losses and additive metrics."""

@@ -12,7 +12,7 @@ from federation.models.parameters import initial_parameters, load
 from federation.models.spec import Activation, CnnSpec, LinearSpec, MlpSpec, ModelSpec, TaskKind
 
 _GROUPS = (8, 4, 2, 1)
-"""Numbers of groups tried for group normalisation: the largest that divides the channels and leaves two channels a group."""
+"""Numbers of groups tried for group normalisation, in this order."""
 
 
 def build_model(spec: ModelSpec, *, task: TaskKind, num_features: int, num_outputs: int, private: bool) -> nn.Module:
@@ -140,5 +140,5 @@ def _image_normalisation(spec: CnnSpec, channels: int) -> list[nn.Module]:
 
 
 def num_groups(channels: int) -> int:
-    """Groups of a group normalisation: the most of 8, 4, 2 that divide the channels with at least two in each, else 1."""
+    """Groups of a group normalisation: the most of 8, 4, 2 that leave at least two whole channels in each, else 1."""
     return next(groups for groups in _GROUPS if groups == 1 or (channels % groups == 0 and channels // groups > 1))

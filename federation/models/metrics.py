@@ -1,7 +1,8 @@
 """Performance as sums over records, so that the sites' sums add up to the sum over all sites.
 
-A binary task keeps a histogram of the scores for each outcome; AUROC and the precision-recall area are derived from the counts.
-Bins have equal width on [0, 1]; scores in the same bin are ties. With fine bins the figures converge to the exact ones.
+A binary task keeps a histogram of the scores for each outcome; AUROC and the precision-recall area are derived from the
+counts. Bins have equal width on [0, 1]; scores in the same bin are ties. With fine bins the figures converge to the
+exact ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from federation.models.spec import TaskKind
 FloatArray = NDArray[np.float64]
 
 _CLIP: Final = 1e-7
-"""Probabilities are moved this far from 0 and 1 before their logarithm, so that one record cannot be infinitely wrong."""
+"""Probabilities are kept this far from 0 and 1 before their logarithm: no record is infinitely wrong."""
 _NAMES: Final[Mapping[TaskKind, frozenset[str]]] = {
     "binary": frozenset({"negative_histogram", "positive_histogram", "log_loss", "squared_error", "correct"}),
     "multiclass": frozenset({"confusion", "log_loss"}),
@@ -33,9 +34,10 @@ class MetricSums:
 
     Args:
         task: What the sums are of.
-        arrays: Name to one-dimensional float64. Binary: ``negative_histogram`` and ``positive_histogram`` ``[bins]``, ``log_loss``,
-            ``squared_error``, ``correct`` ``[1]``. Multiclass: ``confusion`` ``[K * K]`` (true class, then predicted class), ``log_loss``
-            ``[1]``. Regression: ``count``, ``outcome``, ``outcome_squared``, ``squared_error``, ``absolute_error`` ``[1]``.
+        arrays: Name to one-dimensional float64, of length 1 where no length is given. Binary: ``negative_histogram``
+            and ``positive_histogram`` ``[bins]``, ``log_loss``, ``squared_error``, ``correct``. Multiclass:
+            ``confusion`` ``[K * K]`` (true class, then predicted class), ``log_loss``. Regression: ``count``,
+            ``outcome``, ``outcome_squared``, ``squared_error``, ``absolute_error``.
     """
 
     task: TaskKind
@@ -51,11 +53,11 @@ class MetricSums:
         return MetricSums(self.task, {name: array + other.arrays[name] for name, array in self.arrays.items()})
 
     def derive(self) -> dict[str, float]:
-        """The usual metrics. One that the records do not define (AUROC of a single class, R² of a constant) is left out.
+        """The usual metrics. What the records do not define (AUROC of one class, R² of a constant) is left out.
 
         Returns:
-            Always ``count``. Binary: ``prevalence accuracy auroc auprc brier log_loss``. Multiclass: ``accuracy macro_recall
-            log_loss``. Regression: ``rmse mae r2``, in scaled units.
+            Always ``count``. Binary: ``prevalence accuracy auroc auprc brier log_loss``. Multiclass: ``accuracy
+            macro_recall log_loss``. Regression: ``rmse mae r2``, in scaled units.
         """
         match self.task:
             case "binary":
@@ -76,9 +78,10 @@ class MetricSums:
         """Sums from the arrays of a message.
 
         Raises:
-            TransportError: If a name is missing or unknown, or an array is not a vector of finite numbers of the right length.
+            TransportError: If a name is missing or unknown, or an array is not a vector of finite numbers of the right
+            length.
         """
-        if set(arrays) != _NAMES[task]:
+        if sorted(arrays) != sorted(_NAMES[task]):
             raise TransportError(f"expected metric arrays {sorted(_NAMES[task])}, got {sorted(arrays)}")
         vectors = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
         for name, vector in vectors.items():
@@ -191,7 +194,7 @@ def _derive_binary(arrays: Mapping[str, FloatArray]) -> dict[str, float]:
 
 
 def _average_precision(negatives: FloatArray, positives: FloatArray) -> float:
-    """Precision at each bin's lower edge, weighted by the recall gained in the bin: scikit-learn's average precision."""
+    """Precision at each bin's lower edge, weighted by the bin's recall: scikit-learn's average precision."""
     true_positives = np.cumsum(positives[::-1])
     predicted = np.maximum(true_positives + np.cumsum(negatives[::-1]), 1e-300)
     return float((true_positives / predicted) @ positives[::-1]) / float(positives.sum())

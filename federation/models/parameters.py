@@ -1,7 +1,7 @@
 """A model's values as one flat float32 vector, which is what travels, is averaged and is checkpointed.
 
-The vector holds the trainable parameters in the module's order, then floating-point buffers (the running statistics of batch
-normalisation, in plain training), so that two sites with equal vectors predict equally.
+The vector holds the trainable parameters in the module's order, then floating-point buffers (the running statistics of
+batch normalisation, in plain training), so that two sites with equal vectors predict equally.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from federation.errors import InvalidInputError, ManifestError
+from federation.privacy.independence import BATCH_NORM, INSTANCE_NORM
 from federation.privacy.randomness import RandomStreams, public_streams
 
 Vector = NDArray[np.float32]
@@ -43,7 +44,7 @@ class ParameterLayout:
 
     @property
     def digest(self) -> str:
-        """``sha256:`` and the hexadecimal digest of names and shapes: two models fit each other exactly if it is equal."""
+        """``sha256:`` and the hexadecimal digest of names and shapes; models fit each other exactly if it is equal."""
         text = json.dumps([[name, list(shape)] for name, shape in zip(self.names, self.shapes, strict=True)])
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -93,15 +94,15 @@ def load(module: nn.Module, vector: NDArray[np.floating]) -> None:
             start += tensor.numel()
         for layer in module.modules():
             # A server step with momentum can push an averaged variance below zero, where its root would be NaN.
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_var is not None:  # noqa: SLF001
+            if isinstance(layer, BATCH_NORM) and layer.running_var is not None:
                 layer.running_var.clamp_(min=0.0)
 
 
 def initial_parameters(module: nn.Module, *, seed: int) -> Vector:
     """Initial values, the same for everybody who knows the public seed.
 
-    Weights and biases of linear and convolutional layers are uniform between ± 1 / sqrt(fan in), PyTorch's default; normalisation
-    starts at scale 1 and shift 0. Nothing is drawn from a global generator.
+    Weights and biases of linear and convolutional layers are uniform between ± 1 / sqrt(fan in), PyTorch's default;
+    normalisation starts at scale 1 and shift 0. Nothing is drawn from a global generator.
 
     Args:
         module: Gives the layout; is not changed.
@@ -132,7 +133,7 @@ def _layer_values(prefix: str, layer: nn.Module, streams: RandomStreams) -> dict
     if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
         bound = 1 / math.sqrt(layer.weight[0].numel())
         return {name: streams.stream(name).uniform(-bound, bound, shape) for name, (_, shape) in shapes.items()}
-    if isinstance(layer, nn.LayerNorm | nn.GroupNorm | nn.modules.batchnorm._NormBase):  # noqa: SLF001
+    if isinstance(layer, nn.LayerNorm | nn.GroupNorm | BATCH_NORM | INSTANCE_NORM):
         ones = {"weight", "running_var"}
         return {name: np.full(shape, 1.0 if short in ones else 0.0) for name, (short, shape) in shapes.items()}
     return {}

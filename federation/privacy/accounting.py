@@ -1,8 +1,9 @@
 """Rényi accounting of the Poisson-subsampled Gaussian mechanism.
 
-The divergence is Mironov, Talwar & Zhang 2019 (arXiv 1908.10530, section 3.3); the conversion to (epsilon, delta) is Canonne,
-Kamath & Steinke 2020 (arXiv 2004.00010, proposition 12). For fractional orders the alternating series is summed by magnitude,
-which is an upper bound; dp-accounting does the same, so the two agree. Everything is computed in logarithms.
+The divergence is Mironov, Talwar & Zhang 2019 (arXiv 1908.10530, section 3.3); the conversion to (epsilon, delta) is
+Canonne, Kamath & Steinke 2020 (arXiv 2004.00010, proposition 12). For fractional orders the alternating series is
+summed by magnitude, which is an upper bound; dp-accounting does the same, so the two agree. Everything is computed in
+logarithms.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _log_moment_whole(probability: float, noise_multiplier: float) -> Curve:
         + (orders - terms) * math.log1p(-probability)
         + (terms * terms - terms) / (2 * noise_multiplier**2)
     )
-    return special.logsumexp(logs, axis=1)
+    return np.asarray(special.logsumexp(logs, axis=1), dtype=np.float64)
 
 
 def _log_moment_fractional(probability: float, noise_multiplier: float) -> Curve:
@@ -128,7 +129,8 @@ def _fractional_terms(orders: Curve, terms: NDArray[np.int64], probability: floa
 def _epsilon(curve: Curve, delta: float) -> float:
     """Smallest epsilon over the orders (Canonne, Kamath & Steinke 2020, proposition 12)."""
     candidates = curve + np.log1p(-1 / ORDERS) - np.log(delta * ORDERS) / (ORDERS - 1)
-    # A divergence so small that the total variation distance is below delta needs no epsilon (Bretagnolle & Huber 1979).
+    # A divergence so small that the total variation distance is below delta needs no epsilon (Bretagnolle & Huber
+    # 1979).
     candidates = np.where(delta**2 + np.expm1(-curve) > 0, 0.0, candidates)
     return max(0.0, float(np.min(candidates)))
 

@@ -1,13 +1,14 @@
 """Bounding one patient's influence: the L2 norm of a patient's summed gradient is at most the clipping norm.
 
-Clipped gradients are then expressed as whole multiples of a public grid step. Sums of whole numbers are exact in any order, so
-what is released is (whole number that depends on patients) + (whole number that does not): the low-order bits that reveal the
-summands of a floating-point sum (Mironov 2012; Haney et al. 2022) do not exist. Cutting towards zero never lengthens a vector,
-so the sensitivity stays exactly the clipping norm.
+Clipped gradients are then expressed as whole multiples of a public grid step. Sums of whole numbers are exact in any
+order, so what is released is (whole number that depends on patients) + (whole number that does not): the low-order bits
+that reveal the summands of a floating-point sum (Mironov 2012; Haney et al. 2022) do not exist. Cutting towards zero
+never lengthens a vector, so the sensitivity stays exactly the clipping norm.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,10 @@ from federation.checks import positive
 
 GRID_BITS: Final = 24
 """The grid step is the clipping norm / 2**24: far below the noise, and sums of 2**29 patients stay below 2**53."""
+
+_SMALLEST: Final = 1e-140
+_LARGEST: Final = 1e140
+"""Between these, a norm from plain squares is accurate."""
 
 FloatArray = NDArray[np.float64]
 
@@ -42,14 +47,23 @@ def clip(gradients: FloatArray, *, clipping_norm: float) -> FloatArray:
         InvalidInputError: If the clipping norm is not positive.
     """
     positive(clipping_norm=clipping_norm)
-    # Dividing by the largest entry first keeps the square of a huge gradient finite and that of a tiny one above zero.
-    largest = np.max(np.abs(gradients), axis=1, initial=0.0)
-    usable = np.isfinite(largest)
-    finite = np.where(usable[:, None], gradients, 0.0)
-    scale = np.where(usable & (largest > 0), largest, 1.0)
-    norms = scale * np.sqrt(np.einsum("pd,pd->p", finite / scale[:, None], finite / scale[:, None]))
-    factors = np.minimum(1.0, clipping_norm / np.maximum(norms, clipping_norm))
-    return finite * factors[:, None]
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        norms = np.sqrt(np.einsum("pd,pd->p", gradients, gradients))
+    # Squares of huge or tiny numbers leave the range of float64, and NaN has no norm: these few rows are measured
+    # again.
+    for row in np.flatnonzero(~((norms > _SMALLEST) & (norms < _LARGEST))):
+        norms[row] = _careful_norm(gradients[row])
+    clipped = gradients * np.minimum(1.0, clipping_norm / np.maximum(norms, clipping_norm))[:, None]
+    clipped[np.isinf(norms)] = 0.0
+    return clipped
+
+
+def _careful_norm(gradient: FloatArray) -> float:
+    """The L2 norm without overflow or underflow; infinite if an entry is not finite."""
+    largest = float(np.max(np.abs(gradient), initial=0.0))
+    if not math.isfinite(largest):
+        return math.inf
+    return largest * float(np.linalg.norm(gradient / largest)) if largest else 0.0
 
 
 def to_grid(clipped: FloatArray, *, clipping_norm: float) -> FloatArray:
@@ -62,7 +76,8 @@ def to_grid(clipped: FloatArray, *, clipping_norm: float) -> FloatArray:
     Returns:
         Whole numbers as float64, which holds them exactly. No row is longer than before.
     """
-    return np.trunc(clipped * (2.0**GRID_BITS / clipping_norm))
+    scaled = clipped * (2.0**GRID_BITS / clipping_norm)
+    return np.trunc(scaled, out=scaled)
 
 
 def clipped_sum(gradients: FloatArray, *, clipping_norm: float) -> FloatArray:

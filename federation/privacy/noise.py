@@ -1,7 +1,7 @@
 """Gaussian noise in whole grid steps, and the release of a noisy mean.
 
-Each draw is the scaled sum of four standard normals (Holohan & Braghin 2021), which hides the gaps of a single floating-point
-normal, and is rounded to the grid *before* it meets the sum of the patients.
+Each draw is the scaled sum of four standard normals (Holohan & Braghin 2021), which hides the gaps of a single
+floating-point normal, and is rounded to the grid *before* it meets the sum of the patients.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def noisy_mean(patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: 
     Nothing here depends on how many patients there are: neighbouring data sets get the same noise and the same divisor.
 
     Args:
-        patient_sum: ``[D]`` in grid steps, from :func:`federation.privacy.clipping.clipped_sum`; zero if nobody was drawn.
+        patient_sum: ``[D]`` in grid steps, from :func:`federation.privacy.clipping.clipped_sum`; zero if nobody was
+            drawn.
         mechanism: Noise multiplier, clipping norm and divisor.
         generator: A cryptographic stream.
 

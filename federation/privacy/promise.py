@@ -46,7 +46,7 @@ class PatientLevelPrivacy(Document):
     sampling_numerator: Annotated[int, Field(ge=1, le=PROBABILITY_DENOMINATOR)]
     """Chance that a patient enters a step, times 2**53."""
     noise_multiplier: Annotated[float, Field(gt=0)]
-    """Noise standard deviation / clipping norm. Calibrated to (epsilon, delta) when the manifest is made; checked when it is read."""
+    """Noise standard deviation / clipping norm. Calibrated to (epsilon, delta) when the manifest is made."""
 
     @property
     def sampling_probability(self) -> float:

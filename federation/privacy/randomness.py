@@ -1,9 +1,9 @@
 """Random streams: ChaCha20 keyed by label, so that no draw depends on a global seed or on the order of other draws.
 
-A :class:`RandomStreams` holds one secret 256-bit master key. ``stream("noise", 3)`` is a NumPy generator over the ChaCha20
-keystream (RFC 8439) whose key is HMAC-SHA256 of the labels under the master key. The same labels give the same stream *from its
-beginning*, so a private step must never run twice under one master key and round: a real site takes :func:`fresh_streams` for
-every study it trains in and never repeats a round's draws with other parameters.
+A :class:`RandomStreams` holds one secret 256-bit master key. ``stream("noise", 3)`` is a NumPy generator over the
+ChaCha20 keystream (RFC 8439) whose key is HMAC-SHA256 of the labels under the master key. The same labels give the same
+stream *from its beginning*, so a private step must never run twice under one master key and round: a real site takes
+:func:`fresh_streams` for every study it trains in and never repeats a round's draws with other parameters.
 
 >>> streams = seeded_streams(7, provenance="synthetic")
 >>> int(streams.stream("sampling", 1).integers(100)) == int(streams.stream("sampling", 1).integers(100))
@@ -53,7 +53,9 @@ class RandomStreams:
         Args:
             *labels: Text or whole numbers; ``"1"`` and ``1`` are different labels.
         """
-        return Generator(ChaCha(key=int.from_bytes(self._derive(b"stream", labels), "little"), rounds=_ROUNDS))
+        key = int.from_bytes(self._derive(b"stream", labels), "little")
+        # randomgen's bit generators have NumPy's interface without sharing its base class.
+        return Generator(ChaCha(key=key, rounds=_ROUNDS))  # pyright: ignore[reportArgumentType]
 
     def child(self, *labels: Label) -> RandomStreams:
         """Streams of their own, for a part that must not share any with another part."""
@@ -105,7 +107,8 @@ def seeded_streams(seed: int, *, provenance: Provenance) -> RandomStreams:
         provenance: Of the cohort the streams are used on.
 
     Raises:
-        TestModeRefusedError: If the cohort is neither synthetic nor public: whoever knows the seed can remove the noise.
+        TestModeRefusedError: If the cohort is neither synthetic nor public: whoever knows the seed can remove the
+        noise.
     """
     if provenance not in _SEEDABLE:
         raise TestModeRefusedError(

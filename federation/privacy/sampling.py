@@ -1,7 +1,8 @@
 """Poisson sampling over patients with an exactly representable public probability.
 
-Every patient enters a step by a draw of its own, so the number drawn varies and may be zero. Shuffled or fixed-size batches would
-not have the privacy that the accountant computes for Poisson sampling (Chua et al. 2024; Annamalai et al. 2024).
+Every patient enters a step by a draw of its own, so the number drawn varies and may be zero. Shuffled or fixed-size
+batches would not have the privacy that the accountant computes for Poisson sampling (Chua et al. 2024; Annamalai et al.
+2024).
 """
 
 from __future__ import annotations

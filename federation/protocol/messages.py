@@ -26,6 +26,7 @@ from federation.privacy.promise import PrivacyEvent
 MAXIMUM_BYTES: Final = 2**31
 _HEADER: Final = "cohortium"
 _LENGTH_BYTES: Final = 8
+_DTYPES: Final = frozenset({"float32", "float64"})
 
 Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.float64]]
 
@@ -143,7 +144,7 @@ def read_envelope(content: bytes, *, maximum_bytes: int = MAXIMUM_BYTES) -> Enve
     ) as failure:
         raise TransportError("expected a Cohortium message, got bytes that do not parse") from failure
     for name, array in arrays.items():
-        if array.dtype not in (np.float32, np.float64) or array.ndim != 1:
+        if array.dtype.name not in _DTYPES or array.ndim != 1:
             raise TransportError(
                 f"expected float vectors in a message, got {array.dtype}{list(array.shape)} as {name!r}"
             )

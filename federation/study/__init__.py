@@ -1,1 +1,1 @@
-
+"""The study manifest, its schedule, and the results of its rounds."""

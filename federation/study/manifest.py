@@ -25,7 +25,8 @@ from federation.documents import Document, Json
 from federation.errors import ManifestError, TamperedManifestError
 from federation.identifiers import SiteId, StudyId
 from federation.models.spec import LinearSpec, ModelSpec, TaskKind
-from federation.privacy.promise import MechanismSpec, PatientLevelPrivacy, PrivacySpec
+from federation.privacy.accounting import epsilon_of
+from federation.privacy.promise import MechanismSpec, PatientLevelPrivacy, PrivacyEvent, PrivacySpec
 from federation.study.schedule import Schedule
 
 
@@ -131,6 +132,19 @@ class StudyManifest(Document):
         model = self.model
         if not isinstance(model, LinearSpec) and model.normalisation == "batch":
             message = "model.normalisation: expected a kind that keeps patients apart in a private study, got 'batch'"
+            raise ValueError(message)
+        steps = self.schedule.rounds * self.schedule.local_steps
+        event = PrivacyEvent(
+            noise_multiplier=self.privacy.noise_multiplier,
+            sampling_numerator=self.privacy.sampling_numerator,
+            steps=steps,
+        )
+        epsilon = epsilon_of([event], delta=self.privacy.delta)
+        if epsilon > self.privacy.epsilon:
+            message = (
+                f"privacy.noise_multiplier: expected noise that keeps epsilon {self.privacy.epsilon} over {steps} steps, "
+                f"got {self.privacy.noise_multiplier}, which gives {epsilon:.4g}"
+            )
             raise ValueError(message)
         if self.cohort.provenance == "patients" and self.evaluation.release != "none":
             message = (

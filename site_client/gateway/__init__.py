@@ -1,1 +1,1 @@
-
+"""The side of a site that has a network and no records."""

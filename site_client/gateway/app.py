@@ -12,6 +12,8 @@ from typing import Final
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from federation.errors import TransportError
+
 RECORD: Final = "cohortium"
 CONTENT: Final = "content"
 SITE: Final = "site"
@@ -30,6 +32,8 @@ def forwarding_app(*, site_of: Callable[[Context], str], handler_of: Callable[[s
 
     def forward(message: Message, context: Context) -> Message:
         request = message.content[RECORD][CONTENT]
+        if not isinstance(request, bytes):
+            raise TransportError(f"expected bytes in a message, got {type(request).__name__}")
         reply = handler_of(site_of(context))(request)
         return Message(RecordDict({RECORD: ConfigRecord({CONTENT: reply})}), reply_to=message)
 

@@ -1,4 +1,4 @@
-"""A site's mapping file: how its own table becomes the variables of a contract. Written in YAML by the site's data manager.
+"""A site's mapping file: how its own table becomes the variables of a contract. Written by the site's data manager.
 
 ::
 
@@ -11,26 +11,25 @@
       sex: {column: Geschlecht, codes: {m: 1, w: 0, u: null}}
       died: {column: verstorben}
 
-The file holds column names, units and codes, never a patient and never a password: a database is named by the environment
-variable that holds its address.
+The file holds column names, units and codes, never a patient and never a password: a database is named by the
+environment variable that holds its address.
 """
 
 from __future__ import annotations
 
 import codecs
 import difflib
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from federation.data.contract import DataContract
 from federation.documents import Document
 from federation.errors import MappingError
 from federation.identifiers import SiteId, VariableName
+from site_client.sources.mapping_text import load_mapping_text
 
 Code = bool | int | float | str
 Column = Annotated[str, Field(min_length=1)]
@@ -150,7 +149,10 @@ class VariableMapping(Document):
     scale: float = 1.0
     """Local values are multiplied by this before their unit is converted."""
     codes: dict[str, Code | None] | None = None
-    """Local code to level, to 0 or 1, or to a number in the contract's unit; ``null`` means missing. Codes ``1`` and ``1.0`` are the same."""
+    """Local code to level, to 0 or 1, or to a number in the contract's unit; ``null`` means missing.
+
+    Codes ``1`` and ``1.0`` are the same.
+    """
     missing_codes: tuple[Code, ...] = ()
     """Local values that mean missing."""
 
@@ -212,52 +214,13 @@ def _nearest(absent: Iterable[str], present: Iterable[str]) -> str:
     return f" ({'; '.join(close)})" if close else ""
 
 
-_SECRET_KEY: Final = re.compile(r"(?i)(^|_)(dsn|password|passwd|pwd|secret|token|url|uri)$")
-_SECRET_VALUE: Final = re.compile(r"(?i)\b\w+://|\bpassword\s*=")
-
-
-class _MappingLoader(yaml.SafeLoader):
-    """Safe YAML in which `No` and `on` stay words, as local codes often are, and no key is given twice."""
-
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise MappingError(
-                f"line {node.start_mark.line + 1}: expected every key once, got {repeated} twice",
-                remedy="remove one of them",
-            )
-        return super().construct_mapping(node, deep=deep)
-
-
-_MappingLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF"))
-
-
 def parse_mapping(text: str) -> SiteMapping:
     """Read the text of a mapping file.
 
     Raises:
         MappingError: Naming the path, what came and the fix; a value that looks like a secret is never repeated.
     """
-    loader = _MappingLoader(text)
-    try:
-        data: object = loader.get_single_data()
-    except yaml.YAMLError as failure:
-        mark = failure.problem_mark if isinstance(failure, yaml.MarkedYAMLError) else None
-        where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise MappingError(
-            f"expected a mapping file in YAML, got text that does not parse{where}",
-            remedy="correct indentation, colons and quotes there",
-        ) from failure
-    finally:
-        loader.dispose()
-    _refuse_secrets(data, path="")
-    return SiteMapping.from_data(data, error=MappingError)
+    return SiteMapping.from_data(load_mapping_text(text), error=MappingError)
 
 
 def read_mapping(path: Path) -> SiteMapping:
@@ -274,24 +237,3 @@ def read_mapping(path: Path) -> SiteMapping:
             remedy="check path, permissions and encoding of the file",
         ) from failure
     return parse_mapping(text)
-
-
-def _refuse_secrets(data: object, *, path: str) -> None:
-    if isinstance(data, dict):
-        for key, value in data.items():
-            where = f"{path}.{key}".lstrip(".")
-            if path == "source" and _SECRET_KEY.search(str(key)):
-                _refuse(where)
-            _refuse_secrets(value, path=where)
-    elif isinstance(data, list):
-        for item in data:
-            _refuse_secrets(item, path=path)
-    elif isinstance(data, str) and _SECRET_VALUE.search(data):
-        _refuse(path)
-
-
-def _refuse(path: str) -> None:
-    raise MappingError(
-        f"{path}: expected no address or password in a mapping file, got something that looks like one",
-        remedy="put the address into an environment variable, and its name into source.dsn_environment_variable",
-    )

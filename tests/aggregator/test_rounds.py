@@ -89,9 +89,7 @@ def test_a_bad_reply_is_a_dropout_with_a_reason(bad, reason):
         "other round": lambda: reply(study, "south", round_number=2),
         "other study": lambda: reply(manifest(title="Another"), "south"),
         "other site": lambda: reply(study, "west"),
-        "refusal": lambda: Envelope(
-            Refusal(study=study.digest, site="south", reason="CohortTooSmallError")
-        ).to_bytes(),
+        "refusal": lambda: Envelope(Refusal(study=study.digest, site="south", reason="CohortTooSmallError")).to_bytes(),
         "extra array": lambda: reply(study, "south", **{"algorithm/more": np.ones(5)}),
     }
     bad = made[bad]() if isinstance(bad, str) else bad

@@ -66,6 +66,7 @@ def test_another_seed_gives_another_model(tmp_path):
     study = manifest(privacy=private())
     folders = site_folders(tmp_path / "eight", study, seed=8)
     transport = InlineTransport({site: SiteAgent(f).handle for site, f in folders.items()})
-    assert inline(study, tmp_path / "seven").parameters.tobytes() != coordinate(
-        study, tmp_path / "eight", transport
-    ).parameters.tobytes()
+    assert (
+        inline(study, tmp_path / "seven").parameters.tobytes()
+        != coordinate(study, tmp_path / "eight", transport).parameters.tobytes()
+    )

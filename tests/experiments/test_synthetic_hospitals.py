@@ -20,7 +20,13 @@ VARIABLES = [
         "maximum": 170,
         "reference": {"mean": 139, "standard_deviation": 4, "source": "made up for the test"},
     },
-    {"name": "stays", "kind": "integer", "minimum": 0, "maximum": 10, "missing": {"rule": "impute", "value": 0, "indicator": True}},
+    {
+        "name": "stays",
+        "kind": "integer",
+        "minimum": 0,
+        "maximum": 10,
+        "missing": {"rule": "impute", "value": 0, "indicator": True},
+    },
     {"name": "male", "kind": "binary"},
     {"name": "ward", "kind": "categorical", "levels": ["medical", "surgical", "cardiac"]},
     {"name": "frailty", "kind": "ordinal", "levels": ["fit", "vulnerable", "frail"]},
@@ -49,7 +55,9 @@ def alike(**more: object) -> HospitalSettings:
 @pytest.mark.statistical
 def test_pooled_logistic_regression_recovers_the_truth() -> None:
     agreed = contract("binary")
-    hospitals, truth = draw_hospitals(agreed, task="binary", settings=alike(patients_per_site=10_000), streams=streams())
+    hospitals, truth = draw_hospitals(
+        agreed, task="binary", settings=alike(patients_per_site=10_000), streams=streams()
+    )
     features = np.concatenate([encode_features(agreed, records.values) for records in hospitals])
     outcomes = np.concatenate([records.values["died"] for records in hospitals])
     fitted = LogisticRegression(C=np.inf, max_iter=2000).fit(features, outcomes)
@@ -61,15 +69,21 @@ def test_pooled_logistic_regression_recovers_the_truth() -> None:
     apart, other = draw_hospitals(
         agreed, task="binary", settings=alike(patients_per_site=20_000, heterogeneity=1.0), streams=streams()
     )
-    own = LogisticRegression(C=np.inf, max_iter=2000).fit(encode_features(agreed, apart[0].values), apart[0].values["died"])
+    own = LogisticRegression(C=np.inf, max_iter=2000).fit(
+        encode_features(agreed, apart[0].values), apart[0].values["died"]
+    )
     assert np.abs(own.coef_[0] - np.array(other.common.coefficients[0])).max() > 0.3
-    np.testing.assert_allclose(own.coef_[0][varying], np.array(other.sites["hospital-01"].coefficients[0])[varying], atol=0.35)
+    np.testing.assert_allclose(
+        own.coef_[0][varying], np.array(other.sites["hospital-01"].coefficients[0])[varying], atol=0.35
+    )
 
 
 @pytest.mark.statistical
 def test_pooled_multinomial_regression_recovers_the_truth() -> None:
     agreed = contract("multiclass")
-    hospitals, truth = draw_hospitals(agreed, task="multiclass", settings=alike(patients_per_site=8000), streams=streams())
+    hospitals, truth = draw_hospitals(
+        agreed, task="multiclass", settings=alike(patients_per_site=8000), streams=streams()
+    )
     features = np.concatenate([encode_features(agreed, records.values) for records in hospitals])
     outcomes = np.concatenate([records.values["discharge"] for records in hospitals])
     fitted = LogisticRegression(C=np.inf, max_iter=2000).fit(features, outcomes)
@@ -143,7 +157,10 @@ def test_records_of_a_patient_are_kept_together_and_alike() -> None:
 
 def test_sizes_follow_the_skew_and_keys_are_distinct() -> None:
     hospitals, _ = draw_hospitals(
-        contract("binary"), task="binary", settings=alike(num_sites=4, patients_per_site=100, size_skew=1.0), streams=streams()
+        contract("binary"),
+        task="binary",
+        settings=alike(num_sites=4, patients_per_site=100, size_skew=1.0),
+        streams=streams(),
     )
     sizes = [len(records) for records in hospitals]
     assert sum(sizes) == 400
@@ -157,7 +174,9 @@ def test_heterogeneity_moves_case_mix_and_truth() -> None:
         hospitals, truth = draw_hospitals(
             contract("binary"),
             task="binary",
-            settings=HospitalSettings(num_sites=8, patients_per_site=500, heterogeneity=heterogeneity, missing_fraction=0),
+            settings=HospitalSettings(
+                num_sites=8, patients_per_site=500, heterogeneity=heterogeneity, missing_fraction=0
+            ),
             streams=streams(),
         )
         ages = np.std([records.values["age"].mean() for records in hospitals])

@@ -108,12 +108,19 @@ def write_hospitals(contract: DataContract, *, folder: Path, streams: RandomStre
     )
     for index, hospital in enumerate(HOSPITALS):
         rows = np.flatnonzero(sites == index)
-        content = _local_file(hospital, contract=contract, keys=rows, features=features[rows], malignant=malignant[rows])
+        content = _local_file(
+            hospital, contract=contract, keys=rows, features=features[rows], malignant=malignant[rows]
+        )
         write_durably(folder / hospital.site / FILE_NAME, content)
 
 
 def _local_file(
-    hospital: DemoHospital, *, contract: DataContract, keys: NDArray[np.int64], features: FloatArray, malignant: FloatArray
+    hospital: DemoHospital,
+    *,
+    contract: DataContract,
+    keys: NDArray[np.int64],
+    features: FloatArray,
+    malignant: FloatArray,
 ) -> bytes:
     """The hospital's file: UTF-8 text in its own columns, units and codes."""
     names = [variable.name for variable in contract.variables]

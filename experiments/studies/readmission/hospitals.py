@@ -111,7 +111,9 @@ def _readmitted_by_patient(encounters: Path) -> dict[str, int]:
 def _write(encounters: Path, *, hospitals: tuple[PartitionedHospital, ...], hospital_of: Mapping[str, int]) -> None:
     with contextlib.ExitStack() as stack:
         names, rows = stack.enter_context(_table(encounters))
-        writers = [csv.writer(stack.enter_context(_replacing(hospital.path)), lineterminator="\n") for hospital in hospitals]
+        writers = [
+            csv.writer(stack.enter_context(_replacing(hospital.path)), lineterminator="\n") for hospital in hospitals
+        ]
         for writer in writers:
             writer.writerow(names)
         patient = names.index("patient_nbr")
@@ -125,7 +127,11 @@ def _write(encounters: Path, *, hospitals: tuple[PartitionedHospital, ...], hosp
 def _table(path: Path) -> Generator[tuple[list[str], Iterator[list[str]]]]:
     """The header, and the rows as a stream of texts."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as stream:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8", newline="") as stream
+        ):
             reader = csv.reader(stream, strict=True)
             names = next(reader, [])
             if len(names) != _COLUMNS or not set(_NEEDED) <= set(names):

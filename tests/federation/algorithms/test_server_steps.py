@@ -16,7 +16,6 @@ from federation.algorithms.build import build_algorithm
 from federation.algorithms.spec import AlgorithmSpec
 
 
-
 @pytest.fixture(autouse=True)
 def task_identity(monkeypatch):
     """Flower lets only its own tasks make messages."""
@@ -74,7 +73,7 @@ def flowers(strategy, rounds, counts, start):
 
 
 CASES = [
-    ({"kind": "fedavg"}, lambda: FlowerAvg()),
+    ({"kind": "fedavg"}, FlowerAvg),
     ({"kind": "fedavgm", "momentum": 0.8, "server_learning_rate": 0.7},
      lambda: FlowerAvgM(server_learning_rate=0.7, server_momentum=0.8)),
     ({"kind": "fedadagrad", "server_learning_rate": 0.05, "tau": 0.01},

@@ -1,0 +1,1 @@
+"""Demo: breast masses over five hospitals."""

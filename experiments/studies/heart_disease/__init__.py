@@ -1,0 +1,1 @@
+"""Heart disease at four real hospitals."""

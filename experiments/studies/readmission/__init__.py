@@ -1,0 +1,1 @@
+"""Readmission of diabetic inpatients over many made-up hospitals."""

@@ -1,0 +1,1 @@
+"""Synthetic hospitals with a known truth."""

@@ -1,0 +1,55 @@
+"""The Poisson sampler: exact probability, independent of everything but the numerator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from federation.errors import InvalidInputError
+from federation.privacy.randomness import RandomStreams
+from federation.privacy.sampling import poisson_sample
+
+STREAMS = RandomStreams(bytes(32))
+
+
+class _Recorder:
+    """Stands in for a generator: gives the values it was told to, and keeps what it was asked for."""
+
+    def __init__(self, values: list[int]) -> None:
+        self.values = np.array(values, dtype=np.int64)
+        self.asked: tuple[object, ...] = ()
+
+    def integers(self, low: int, high: int, *, size: int, dtype: type) -> np.ndarray:
+        self.asked = (low, high, size, dtype)
+        return self.values
+
+
+def test_probability_is_the_numerator_over_two_to_the_53() -> None:
+    numerator = 12_345_678_901_234
+    recorder = _Recorder([numerator - 1, numerator, numerator + 1, 0, 2**53 - 1])
+    drawn = poisson_sample(5, numerator=numerator, generator=recorder)
+    assert recorder.asked == (0, 2**53, 5, np.int64)
+    assert drawn.tolist() == [0, 3], "strictly below the numerator, as whole numbers"
+
+
+def test_everybody_at_probability_one() -> None:
+    assert poisson_sample(7, numerator=2**53, generator=STREAMS.stream()).tolist() == list(range(7))
+
+
+def test_nobody_may_be_drawn_and_nobody_may_be_there() -> None:
+    assert poisson_sample(1000, numerator=1, generator=STREAMS.stream()).size == 0
+    empty = poisson_sample(0, numerator=2**52, generator=STREAMS.stream())
+    assert empty.size == 0
+    assert empty.dtype == np.int64
+
+
+def test_a_patients_draw_does_not_depend_on_how_many_follow() -> None:
+    long = poisson_sample(64, numerator=2**51, generator=STREAMS.stream("a"))
+    short = poisson_sample(63, numerator=2**51, generator=STREAMS.stream("a"))
+    assert short.tolist() == [patient for patient in long.tolist() if patient < 63]
+
+
+@pytest.mark.parametrize(("patients", "numerator"), [(-1, 1), (5, 0), (5, 2**53 + 1)])
+def test_bad_input_is_refused(patients: int, numerator: int) -> None:
+    with pytest.raises(InvalidInputError, match="numerator"):
+        poisson_sample(patients, numerator=numerator, generator=STREAMS.stream())

@@ -44,7 +44,7 @@ def simulate(
     as_json: _Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     cfg: Annotated[bool, typer.Option("--cfg", help="Print the composed settings and stop.")] = False,
-) -> int:
+) -> None:
     """Simulate a federation of hospitals: train, compare, track and report.
 
     Choose options of groups and set single values:
@@ -58,39 +58,38 @@ def simulate(
     progress = None if quiet else Console(stderr=True, highlight=False)
     if resume is not None:
         _check_alone(chosen, {"-m": multirun, "--output": output is not None, "--cfg": cfg})
-        return _resume(resume, data=data, progress=progress, as_json=as_json)
+        _resume(resume, data=data, progress=progress, as_json=as_json)
+        return
     from conf.loading import load, sweeps_by_itself
     from experiments.settings import SimulationSettings
 
     if multirun or sweeps_by_itself(chosen):
-        return _sweep(chosen, output=output, data=data, progress=progress, as_json=as_json, cfg=cfg)
+        _sweep(chosen, output=output, data=data, progress=progress, as_json=as_json, cfg=cfg)
+        return
     settings = load(SimulationSettings, chosen)
     if cfg:
         typer.echo(_as_text(settings.as_data(), as_json=as_json))
-        return 0
+        return
     folder = output or (Path(settings.output) if settings.output else _new_folder("outputs", settings.study.name))
     from experiments.simulate import simulate as run_simulation
 
     with _stdout_kept_for_json(as_json=as_json):
         summary = run_simulation(settings, output=folder, data=data, progress=progress)
     _show_summary(summary, as_json=as_json)
-    return 0
 
 
-def _resume(folder: Path, *, data: Path | None, progress: Console | None, as_json: bool) -> int:
+def _resume(folder: Path, *, data: Path | None, progress: Console | None, as_json: bool) -> None:
     from experiments.simulate import resume
     from experiments.sweep_run import SWEEP_FILE, resume_sweep
 
-    with _stdout_kept_for_json(as_json=as_json):
-        if (folder / SWEEP_FILE).is_file():
+    if (folder / SWEEP_FILE).is_file():
+        with _stdout_kept_for_json(as_json=as_json):
             resume_sweep(folder, data=data, progress=progress)
-            summary = None
-        else:
-            summary = resume(folder, data=data, progress=progress)
-    if summary is None:
-        return _show_sweep(folder, as_json=as_json)
+        _show_sweep(folder, as_json=as_json)
+        return
+    with _stdout_kept_for_json(as_json=as_json):
+        summary = resume(folder, data=data, progress=progress)
     _show_summary(summary, as_json=as_json)
-    return 0
 
 
 def _sweep(
@@ -101,18 +100,18 @@ def _sweep(
     progress: Console | None,
     as_json: bool,
     cfg: bool,
-) -> int:
+) -> None:
     from experiments.sweep_run import plan_sweep, run_planned
 
     plan = plan_sweep(overrides)
     if cfg:
         jobs = [{"job": job.label, "settings": job.settings.as_data()} for job in plan.jobs]
         typer.echo(_as_text(jobs, as_json=as_json))
-        return 0
+        return
     folder = output or _new_folder("multirun", _study_of(plan))
     with _stdout_kept_for_json(as_json=as_json):
         run_planned(plan, folder=folder, data=data, progress=progress)
-    return _show_sweep(folder, as_json=as_json)
+    _show_sweep(folder, as_json=as_json)
 
 
 @studies_app.command("list")
@@ -154,9 +153,9 @@ def show_study(name: Annotated[str, typer.Argument(metavar="STUDY", help="As in 
 @sweep_app.command("table")
 def sweep_table(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The sweep's folder.")], *, as_json: _Json = False
-) -> int:
+) -> None:
     """Show the table of a sweep again, and draw its plot again."""
-    return _show_sweep(folder, as_json=as_json)
+    _show_sweep(folder, as_json=as_json)
 
 
 def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A finished simulation's folder.")]) -> None:
@@ -178,42 +177,40 @@ def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fini
 
 
 def _show_summary(summary: SimulationSummary, *, as_json: bool) -> None:
+    from experiments.result_tables import show_summary
+
     if as_json:
         typer.echo(summary.model_dump_json(indent=1))
-        return
-    from experiments.result_tables import comparison_table, figures_table
-
-    console = Console(highlight=False)
-    console.print(figures_table(summary))
-    if summary.comparisons:
-        console.print(comparison_table(summary))
-    if summary.epsilon_spent:
-        spent = max(summary.epsilon_spent.values())
-        console.print(f"privacy  epsilon {spent:.3g} spent at delta {summary.delta:g}, per patient and site")
-    lines = {"report": summary.report, "runs": summary.mlflow_command, "folder": summary.output}
-    for title, value in lines.items():
-        if value:
-            console.print(f"{title:<8} {value}", markup=False, soft_wrap=True)
+    else:
+        show_summary(Console(highlight=False), summary)
 
 
-def _show_sweep(folder: Path, *, as_json: bool) -> int:
-    """The table and plot of what is finished, a line for what failed; the exit code of the first failure."""
+def _show_sweep(folder: Path, *, as_json: bool) -> None:
+    """The table and plot of what is finished, a line for what failed; ends with the exit code of the first failure."""
     from experiments.sweep_run import failures
     from experiments.sweeps import summarise_sweep
 
     failed = failures(folder)
-    sweep = summarise_sweep(folder)
+    try:
+        sweep = summarise_sweep(folder)
+    except CheckpointError:
+        if not failed:
+            raise
+        sweep = None
     if as_json:
-        typer.echo(json.dumps({"sweep": sweep.as_data(), "failed": failed}, indent=1, ensure_ascii=False))
+        data = sweep.as_data() if sweep else None
+        typer.echo(json.dumps({"sweep": data, "failed": failed}, indent=1, ensure_ascii=False))
     else:
         console = Console(highlight=False)
-        console.print(sweep.table())
-        console.print(f"plot     {sweep.plot}", markup=False, soft_wrap=True)
+        if sweep:
+            console.print(sweep.table())
+            console.print(f"plot     {sweep.plot}", markup=False, soft_wrap=True)
         console.print(f"folder   {folder}", markup=False, soft_wrap=True)
         for label, error in failed.items():
             console.print(f"failed   {label}: {error['message']}", markup=False, soft_wrap=True)
-    codes = [error["exit_code"] for error in failed.values()]
-    return next((code for code in codes if isinstance(code, int)), 0)
+    codes = [code for error in failed.values() if isinstance(code := error["exit_code"], int)]
+    if codes:
+        raise typer.Exit(codes[0])
 
 
 def _check_alone(overrides: list[str], options: Mapping[str, bool]) -> None:

@@ -7,7 +7,6 @@ what to do about it, with an exit code of its own (:mod:`federation.errors`); on
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import traceback
@@ -21,6 +20,7 @@ import typer
 from rich.console import Console
 
 from aggregator.commands import app as study_app
+from aggregator.tracking_commands import app as tracking_app
 from experiments import commands
 from federation.errors import (
     CohortiumError,
@@ -29,6 +29,7 @@ from federation.errors import (
     MissingDependencyError,
     StudyInterruptedError,
 )
+from site_client.commands import app as site_app
 
 EXTRA_OF_PACKAGE: Final = {
     "hydra": "simulation",
@@ -62,14 +63,8 @@ app.command("report")(commands.report)
 app.add_typer(commands.studies_app, name="studies")
 app.add_typer(commands.sweep_app, name="sweep")
 app.add_typer(study_app, name="study")
-# DEVELOPMENT: until both modules exist.
-import importlib  # noqa
-
-for _module, _name in (("site_client.commands", "site"), ("aggregator.tracking_commands", "tracking")):
-    try:
-        app.add_typer(importlib.import_module(_module).app, name=_name)
-    except ModuleNotFoundError:
-        pass
+app.add_typer(tracking_app, name="tracking")
+app.add_typer(site_app, name="site")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
@@ -117,10 +112,6 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as help_text:
         typer.echo(help_text.format_message())
         return help_text.exit_code
-    except BrokenPipeError:
-        # The reader (`| head`) has gone: say nothing more, at interpreter exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as failure:  # noqa: BLE001 - the last line of defence: no traceback unless it is asked for
         if debug:
             traceback.print_exc()

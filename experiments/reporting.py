@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from aggregator.report.content import ReportFile
 from experiments.assessment import RunFacts, assess
+from experiments.predictions import SitePredictions
 from experiments.settings import SimulationSettings
+from experiments.summary import POOLED_AT_SITES
 from federation.durable_files import write_durably
 from federation.privacy.randomness import fresh_streams, seeded_streams
 
@@ -47,8 +49,8 @@ def write_report(settings: SimulationSettings, output: Path, *, runs: Sequence[S
     report = assess(
         manifest,
         result=first.outcome.result,
-        predictions=first.outcome.predictions,
-        repetitions=[run.outcome.predictions for run in runs[1:]],
+        predictions=_shown(first),
+        repetitions=[_shown(run) for run in runs[1:]],
         attrition=first.prepared.attrition,
         readiness={site: found.verdict().variables for site, found in first.prepared.readiness.items()},
         run=RunFacts(
@@ -68,3 +70,7 @@ def write_report(settings: SimulationSettings, output: Path, *, runs: Sequence[S
     path = output / "report.html"
     write_durably(path, render_html(report).encode())
     return path
+
+
+def _shown(run: SeedRun) -> dict[str, tuple[SitePredictions, ...]]:
+    return {name: found for name, found in run.outcome.predictions.items() if name != POOLED_AT_SITES}

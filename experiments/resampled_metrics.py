@@ -166,7 +166,7 @@ def _ranked_block(weight: FloatArray, is_event: FloatArray, starts: IndexArray) 
 
 def _blocks(weights: Weights, width: int) -> list[Weights]:
     rows = max(1, _CELLS_AT_ONCE // max(1, width))
-    return [weights[start : start + rows] for start in range(0, len(weights), rows)]
+    return [weights[start : start + rows] for start in range(0, max(1, len(weights)), rows)]
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

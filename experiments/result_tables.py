@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from rich.console import Console
 from rich.table import Table
 
 from experiments.summary import SettingRow, SimulationSummary
@@ -19,6 +20,24 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     "regression": {"rmse": "RMSE", "mae": "MAE", "r2": "R²"},
 }
 """By task: metric to the column's title."""
+
+
+def show_summary(console: Console, summary: SimulationSummary) -> None:
+    """Show everything a reader wants first: figures, privacy spent, and where report, runs and folder are.
+
+    Args:
+        console: Where to.
+        summary: Of the finished simulation.
+    """
+    console.print(figures_table(summary))
+    if summary.comparisons:
+        console.print(comparison_table(summary))
+    if summary.epsilon_spent:
+        spent = max(summary.epsilon_spent.values())
+        console.print(f"privacy  epsilon {spent:.3g} spent at delta {summary.delta:g}, per patient and site")
+    for title, value in {"report": summary.report, "runs": summary.mlflow_command, "folder": summary.output}.items():
+        if value:
+            console.print(f"{title:<8} {value}", markup=False, soft_wrap=True)
 
 
 def figures_table(summary: SimulationSummary) -> Table:
@@ -48,7 +67,7 @@ def comparison_table(summary: SimulationSummary) -> Table:
         table.add_column(title, justify="left" if title == "figure" else "right")
     for entry in summary.comparisons:
         here = "not measured" if entry.here is None else f"{entry.here:.4f}"
-        verdict = "within" if entry.within else "OUTSIDE"
+        verdict = "" if entry.here is None else ("within" if entry.within else "OUTSIDE")
         table.add_row(entry.name, f"{entry.published:.4f}", here, f"±{entry.tolerance:g}", verdict)
     return table
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from aggregator.tracking import TrackingTarget, mlflow_ui_command
 from experiments.settings import SimulationSettings
 from experiments.summary import (
+    POOLED_AT_SITES,
     SimulationSummary,
     compare_with_published,
     privacy_target,
@@ -223,8 +224,8 @@ def _conclude(
         manifest_digest=manifest.digest,
         model_digest=last.model_digest,
         primary_metric={"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}[manifest.task],
-        settings_table=rows,
-        comparisons=compare_with_published(study.definition.expected, rows),
+        settings_table=tuple(row for row in rows if row.setting != POOLED_AT_SITES),
+        comparisons=compare_with_published(study.definition.expected, rows, algorithm=settings.algorithm.kind),
     )
     write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())
     for run in runs:

@@ -22,6 +22,7 @@ from experiments.engines.inline import InlineTransport
 from experiments.predictions import SitePredictions
 from experiments.preparation import PreparedSites
 from experiments.settings import InlineEngine, RayEngine, SimulationSettings
+from experiments.summary import POOLED_AT_SITES
 from federation.models.parameters import load
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams
@@ -105,7 +106,10 @@ def run_seed(
     if wanted.pooled.enabled:
         report("pooled", None)
         pooled = ReferenceTraining(manifest=manifest, sites=sites.pooled_data, streams=streams)
-        predictions["pooled"] = _predict_all(model, pooled.pooled(wanted.pooled), sites.pooled_data, manifest)
+        parameters = pooled.pooled(wanted.pooled)
+        predictions["pooled"] = _predict_all(model, parameters, sites.pooled_data, manifest)
+        if sites.pooled_data is not sites.data:
+            predictions[POOLED_AT_SITES] = _predict_all(model, parameters, sites.data, manifest)
     return RunOutcome(seed=seed, manifest=manifest, result=result, predictions=predictions)
 
 

@@ -15,7 +15,10 @@ from experiments.settings import PatientLevelChoice, SimulationSettings
 from federation.documents import Document
 from federation.models.spec import TaskKind
 
-SETTINGS: Final = ("local_only", "federated", "federated_non_private", "cyclic", "pooled")
+POOLED_AT_SITES: Final = "pooled_at_sites"
+"""A recipe's pooled model on test records as each site scales them: what FLamby publishes by site."""
+
+SETTINGS: Final = ("local_only", "federated", "federated_non_private", "cyclic", "pooled", POOLED_AT_SITES)
 """Training settings, in the order of the table."""
 
 
@@ -121,16 +124,28 @@ def _interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def compare_with_published(
-    expected: Mapping[str, tuple[float, float]], rows: Sequence[SettingRow]
+    expected: Mapping[str, tuple[float, float]], rows: Sequence[SettingRow], *, algorithm: str
 ) -> tuple[Comparison, ...]:
-    """Published figures (``setting/metric`` to value and tolerance) beside this run's."""
-    here = {f"{row.setting}/{metric}": value for row in rows for metric, value in row.metrics.items()}
-    here |= {
-        f"{row.setting}/{site}/{metric}": value
-        for row in rows
-        for site, metrics in row.per_site.items()
-        for metric, value in metrics.items()
-    }
+    """Published figures beside this run's.
+
+    Args:
+        expected: ``<setting>.<place>.<metric>`` to value and tolerance. The setting is one of the table's or an algorithm, which
+            is the federated setting if the study ran it; the place is a site or ``pooled_test``.
+        rows: The table.
+        algorithm: That the study ran.
+    """
+    here: dict[str, float] = {}
+    for row in rows:
+        if row.setting == POOLED_AT_SITES:
+            continue
+        for name in {row.setting, algorithm if row.setting == "federated" else row.setting}:
+            here |= {f"{name}.pooled_test.{metric}": value for metric, value in row.metrics.items()}
+            for site, metrics in row.per_site.items():
+                here |= {f"{name}.{site}.{metric}": value for metric, value in metrics.items()}
+    for row in rows:
+        if row.setting == POOLED_AT_SITES:
+            for site, metrics in row.per_site.items():
+                here |= {f"pooled.{site}.{metric}": value for metric, value in metrics.items()}
     return tuple(
         Comparison(name=name, published=value, tolerance=tolerance, here=here.get(name))
         for name, (value, tolerance) in expected.items()

@@ -166,8 +166,10 @@ def read_plan(folder: Path) -> SweepPlan:
 
 
 def failures(folder: Path) -> dict[str, dict[str, Json]]:
-    """The errors of a sweep's jobs, as data, by the jobs' labels."""
+    """The errors of a sweep's jobs, as data, by the jobs' labels; none for a folder without a plan."""
     found: dict[str, dict[str, Json]] = {}
+    if not (folder / SWEEP_FILE).is_file():
+        return found
     for job in read_plan(folder).jobs:
         path = folder / job.folder / ERROR_FILE
         if path.is_file():
@@ -191,7 +193,7 @@ def _attempt(settings: Settings, folder: Path, *, data: Path | None, progress: C
         (folder / ERROR_FILE).unlink(missing_ok=True)
         return "finished"
     write_durably(folder / ERROR_FILE, json.dumps(error.as_dict(), indent=1).encode())
-    return f"failed: {error.message}"
+    return f"failed: {error.message.splitlines()[0]}"
 
 
 def _interrupted(folder: Path) -> StudyInterruptedError:

@@ -14,11 +14,10 @@ from typing import Annotated, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import brentq
 from scipy.special import expit, ndtr, softmax
 
 from experiments.partition import size_shares, whole_sizes
-from experiments.true_model import LinearTruth, TrueModel
+from experiments.true_model import DEPARTURE, TrueModel, depart, draw_truth
 from federation.data.contract import (
     Binary,
     Categorical,
@@ -43,8 +42,6 @@ _LOADING: Final = 0.4
 """Correlation of every variable with one common factor of severity (with random sign)."""
 _PATIENT_SHARE: Final = 0.7
 """Share of the latent variance that records of one patient have in common."""
-_DEPARTURE: Final = 0.5
-"""Spread over hospitals, at heterogeneity 1: of latent means in standard deviations, of coefficients relative to their size."""
 _RANGE_SPREAD: Final = 0.4
 """Standard deviation of a number without a public reference, in half widths of its plausible range."""
 
@@ -101,9 +98,16 @@ def draw_hospitals(
         for site, size in zip(sites, sizes, strict=True)
     ]
     features = [encode_features(contract, records.values).astype(np.float64) for records in complete]
-    common = _draw_truth(contract, task=task, settings=settings, features=np.concatenate(features), streams=streams)
+    common = draw_truth(
+        np.concatenate(features),
+        task=task,
+        num_outputs=num_outputs(contract, task),
+        signal=settings.signal,
+        prevalence=settings.prevalence,
+        generator=streams.stream("coefficients"),
+    )
     truths = {
-        site: _depart(common, heterogeneity=settings.heterogeneity, generator=streams.stream("truth", site))
+        site: depart(common, heterogeneity=settings.heterogeneity, generator=streams.stream("truth", site))
         for site in sites
     }
     model = TrueModel(
@@ -129,11 +133,13 @@ def draw_hospitals(
 
 
 def _check_task(contract: DataContract, task: TaskKind) -> None:
-    fitting = {"binary": (Binary,), "multiclass": (Categorical, Ordinal), "regression": (Continuous, Integer)}[task]
-    if not isinstance(contract.outcome, fitting):
-        kinds = " or ".join(kind.__name__.lower() for kind in fitting)
+    kinds = {"binary": ("binary",), "multiclass": ("categorical", "ordinal"), "regression": ("continuous", "integer")}[
+        task
+    ]
+    if contract.outcome.kind not in kinds:
         raise ConfigurationError(
-            f"expected an outcome of kind {kinds} for task {task}, got {contract.outcome.name} of kind {contract.outcome.kind}",
+            f"expected an outcome of kind {' or '.join(kinds)} for task {task}, "
+            f"got {contract.outcome.name} of kind {contract.outcome.kind}",
             remedy="choose the task that fits the contract's outcome, or another contract",
         )
 
@@ -152,7 +158,7 @@ def _draw_covariates(
     numbers = generator.integers(1, settings.max_records_per_patient + 1, size=num_patients)
     patient = np.repeat(np.arange(num_patients), numbers)
     severity = _latent(patient, num_patients=num_patients, generator=generator)
-    shifts = _DEPARTURE * settings.heterogeneity * streams.stream("shift", site).standard_normal(len(signs))
+    shifts = DEPARTURE * settings.heterogeneity * streams.stream("shift", site).standard_normal(len(signs))
     values: dict[str, FloatArray] = {}
     for variable, sign, shift in zip(contract.variables, signs, shifts, strict=True):
         own = _latent(patient, num_patients=num_patients, generator=generator)
@@ -199,52 +205,6 @@ def _dates(
     # Without a latest date the window is open to the day of extraction, which no synthetic hospital knows: one year.
     days = 365 if index_date.latest is None else (index_date.latest - index_date.earliest).days
     return first + generator.integers(0, days + 1, size=num_records).astype("timedelta64[D]")
-
-
-def _draw_truth(
-    contract: DataContract, *, task: TaskKind, settings: HospitalSettings, features: FloatArray, streams: RandomStreams
-) -> LinearTruth:
-    """Common coefficients, scaled to the wanted signal; features that never vary get 0."""
-    outputs = num_outputs(contract, task)
-    drawn = streams.stream("coefficients").standard_normal((outputs, features.shape[1]))
-    drawn = np.where(features.std(axis=0) > 0, drawn, 0.0)
-    spread = (features @ drawn.T).std(axis=0)
-    if not np.all(spread > 0):
-        raise ConfigurationError(
-            "expected variables that differ between patients, got none",
-            remedy="draw more patients, or use another contract",
-        )
-    # A scaled outcome lives in [-1, 1]; a signal of 1.5 fills it with a standard deviation of 0.3.
-    drawn *= (settings.signal * (0.2 if task == "regression" else 1.0) / spread)[:, None]
-    predictor = features @ drawn.T
-    intercepts = -predictor.mean(axis=0)
-    if task == "binary":
-        intercepts = np.array([_intercept(predictor[:, 0], prevalence=settings.prevalence)])
-    if task == "multiclass":
-        drawn[0], intercepts[0] = 0.0, 0.0  # the reference class makes the truth identifiable
-    return _truth(intercepts, drawn)
-
-
-def _intercept(predictor: FloatArray, *, prevalence: float) -> float:
-    """The intercept at which the expected prevalence is as wanted."""
-    reach = float(np.abs(predictor).max()) + 40.0
-    return float(brentq(lambda intercept: float(expit(predictor + intercept).mean()) - prevalence, -reach, reach))
-
-
-def _depart(common: LinearTruth, *, heterogeneity: float, generator: np.random.Generator) -> LinearTruth:
-    """A hospital's own truth."""
-    coefficients, intercepts = np.array(common.coefficients), np.array(common.intercepts)
-    size = np.sqrt((coefficients**2).mean(axis=1, keepdims=True))
-    departure = _DEPARTURE * heterogeneity * size * generator.standard_normal(coefficients.shape)
-    intercept_departure = _DEPARTURE * heterogeneity * size[:, 0] * generator.standard_normal(len(intercepts))
-    # What is 0 in common (indicators, the reference class) stays 0.
-    return _truth(intercepts + intercept_departure, coefficients + departure * (coefficients != 0))
-
-
-def _truth(intercepts: FloatArray, coefficients: FloatArray) -> LinearTruth:
-    return LinearTruth(
-        intercepts=tuple(intercepts.tolist()), coefficients=tuple(tuple(row) for row in coefficients.tolist())
-    )
 
 
 def _finish(
@@ -298,7 +258,7 @@ def _with_missing(
     generator = streams.stream("missing", site)
     gaps: dict[str, FloatArray] = {}
     for variable in contract.variables:
-        fraction = settings.missing_fraction * (1 + _DEPARTURE * settings.heterogeneity * generator.uniform(-1, 1))
+        fraction = settings.missing_fraction * (1 + DEPARTURE * settings.heterogeneity * generator.uniform(-1, 1))
         absent = generator.random(len(values[variable.name])) < np.clip(fraction, 0, 0.9)
         forbidden = isinstance(variable.missing, ForbidMissing)
         gaps[variable.name] = values[variable.name] if forbidden else np.where(absent, np.nan, values[variable.name])

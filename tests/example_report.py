@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
 
 from experiments.assessment import RunFacts, assess
 from experiments.predictions import SitePredictions
+from federation.privacy.calibration import calibrate_noise_multiplier
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
 from site_client.patients import Attrition
@@ -22,6 +24,11 @@ QUALITY = {
     "cyclic": 0.8,
 }
 LEVELS = ("none", "mild", "severe")
+
+
+@functools.cache
+def _noise_multiplier() -> float:
+    return calibrate_noise_multiplier(epsilon=2.0, delta=1e-3, sampling_numerator=2**53 // 10, steps=300)
 
 
 def example_manifest(task="binary", *, private=True, provenance="public", sites=None, **changes) -> StudyManifest:
@@ -67,7 +74,7 @@ def example_manifest(task="binary", *, private=True, provenance="public", sites=
             "delta": 1e-3,
             "clipping_norm": 1.0,
             "sampling_numerator": 2**53 // 10,
-            "noise_multiplier": 1.2345,
+            "noise_multiplier": _noise_multiplier(),
         }
         if private
         else {"kind": "none"},
@@ -83,7 +90,9 @@ def example_manifest(task="binary", *, private=True, provenance="public", sites=
 
 def example_predictions(task, generator, *, sites=None, settings=tuple(QUALITY), records_per_patient=2):
     """Setting to site predictions: better settings see the truth with less noise."""
-    truth = {site: _truth(task, site, count, generator, records_per_patient) for site, count in (sites or SITES).items()}
+    truth = {
+        site: _truth(task, site, count, generator, records_per_patient) for site, count in (sites or SITES).items()
+    }
     return {
         setting: tuple(
             SitePredictions(
@@ -99,7 +108,9 @@ def example_predictions(task, generator, *, sites=None, settings=tuple(QUALITY),
 
 
 def _truth(task, site, count, generator, records_per_patient):
-    patients = np.sort(np.concatenate([np.arange(count), generator.integers(0, count, count * (records_per_patient - 1))]))
+    patients = np.sort(
+        np.concatenate([np.arange(count), generator.integers(0, count, count * (records_per_patient - 1))])
+    )
     size = len(patients)
     noise = generator.normal(size=size)
     if task == "multiclass":
@@ -112,7 +123,9 @@ def _truth(task, site, count, generator, records_per_patient):
 
 def _scores(task, quality, outcomes, noise):
     if task == "multiclass":
-        logits = np.stack([quality * 2 * (outcomes == level) + noise * (level - 1) for level in range(len(LEVELS))], axis=1)
+        logits = np.stack(
+            [quality * 2 * (outcomes == level) + noise * (level - 1) for level in range(len(LEVELS))], axis=1
+        )
         weights = np.exp(logits)
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     if task == "regression":
@@ -167,7 +180,8 @@ def example_report(task="binary", *, private=True, sites=None, seeds=1, run=RUN,
         predictions=predictions[0],
         repetitions=predictions[1:],
         attrition={
-            site: Attrition(steps=(("read", 900, 400), ("included", 700, 350), ("complete", 600, 300))) for site in names
+            site: Attrition(steps=(("read", 900, 400), ("included", 700, 350), ("complete", 600, 300)))
+            for site in names
         },
         readiness={
             site: {variable.name: (site, variable.name) != (names[0], "chol") for variable in manifest.contract.columns}

@@ -46,16 +46,16 @@ def rdp_orders() -> Curve:
 @lru_cache(maxsize=4096)
 def _curve(numerator: int, noise_multiplier: float) -> Curve:
     """Rényi divergence of one step at every order; infinite where the series does not converge."""
-    if numerator == PROBABILITY_DENOMINATOR:
-        curve = ORDERS / (2 * noise_multiplier**2)
-    else:
-        probability = numerator / PROBABILITY_DENOMINATOR
-        curve = np.empty_like(ORDERS)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            curve[_WHOLE] = _log_moment_whole(probability, noise_multiplier)
-            curve[~_WHOLE] = _log_moment_fractional(probability, noise_multiplier)
-        curve = np.where(np.isnan(curve), math.inf, curve)
-        curve = (np.maximum(curve, 0.0) + _ROUNDING * ORDERS) / (ORDERS - 1)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if numerator == PROBABILITY_DENOMINATOR:
+            curve = ORDERS / (2 * np.square(np.float64(noise_multiplier)))
+        else:
+            probability = numerator / PROBABILITY_DENOMINATOR
+            moments = np.empty_like(ORDERS)
+            moments[_WHOLE] = _log_moment_whole(probability, np.float64(noise_multiplier))
+            moments[~_WHOLE] = _log_moment_fractional(probability, np.float64(noise_multiplier))
+            moments = np.where(np.isnan(moments), math.inf, moments)
+            curve = (np.maximum(moments, 0.0) + _ROUNDING * ORDERS) / (ORDERS - 1)
     curve.setflags(write=False)
     return curve
 
@@ -74,7 +74,7 @@ def _whole_coefficients() -> tuple[Curve, Curve, Curve]:
     return orders, terms, coefficients
 
 
-def _log_moment_whole(probability: float, noise_multiplier: float) -> Curve:
+def _log_moment_whole(probability: float, noise_multiplier: np.float64) -> Curve:
     """``log A_alpha`` for whole orders: a finite binomial sum."""
     orders, terms, coefficients = _whole_coefficients()
     logs = (
@@ -86,7 +86,7 @@ def _log_moment_whole(probability: float, noise_multiplier: float) -> Curve:
     return np.asarray(special.logsumexp(logs, axis=1), dtype=np.float64)
 
 
-def _log_moment_fractional(probability: float, noise_multiplier: float) -> Curve:
+def _log_moment_fractional(probability: float, noise_multiplier: np.float64) -> Curve:
     """``log A_alpha`` for fractional orders: two infinite series, split where the densities cross."""
     orders = ORDERS[~_WHOLE]
     result = np.full(orders.shape, math.inf)
@@ -111,7 +111,7 @@ def _log_moment_fractional(probability: float, noise_multiplier: float) -> Curve
     return result
 
 
-def _fractional_terms(orders: Curve, terms: NDArray[np.int64], probability: float, noise_multiplier: float) -> Curve:
+def _fractional_terms(orders: Curve, terms: NDArray[np.int64], probability: float, noise_multiplier: np.float64) -> Curve:
     """``[2, orders, terms]`` logarithms of the terms of both series."""
     alpha, index = orders[:, None], terms[None, :].astype(np.float64)
     rest = alpha - index

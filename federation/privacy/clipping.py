@@ -49,11 +49,13 @@ def clip(gradients: FloatArray, *, clipping_norm: float) -> FloatArray:
     positive(clipping_norm=clipping_norm)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         norms = np.sqrt(np.einsum("pd,pd->p", gradients, gradients))
-    # Squares of huge or tiny numbers leave the range of float64, and NaN has no norm: these few rows are measured
-    # again.
+    # Squares of huge or tiny numbers leave the range of float64, and NaN has no norm: measure these few rows again.
     for row in np.flatnonzero(~((norms > _SMALLEST) & (norms < _LARGEST))):
         norms[row] = _careful_norm(gradients[row])
-    clipped = gradients * np.minimum(1.0, clipping_norm / np.maximum(norms, clipping_norm))[:, None]
+    factors = np.minimum(1.0, clipping_norm / np.maximum(norms, clipping_norm))
+    with np.errstate(invalid="ignore"):
+        clipped = gradients * factors[:, None]
+    # Not left to the factor zero: zero times NaN is NaN.
     clipped[np.isinf(norms)] = 0.0
     return clipped
 

@@ -204,7 +204,7 @@ def _value_problems(
             UnknownCodeError(
                 f"expected the codes {accepted[:30]}, got {unmapped} values with another code",
                 **where,
-                remedy=f"add it to `codes` in the mapping (null: missing); `SELECT DISTINCT {identifier(local.column)} "  # noqa: S608
+                remedy=f"add it to `codes` in the mapping (null: missing); `SELECT DISTINCT {identifier(local.column)} "  # noqa: S608 - shown to a person, never run
                 "FROM source` lists the site's codes",
             )
         )

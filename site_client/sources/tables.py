@@ -16,7 +16,7 @@ from federation.errors import RecordsUnreadableError
 from site_client.patients import Records
 from site_client.sources.conversions import conversion_query
 from site_client.sources.csv_files import column_names, decoded_rows, native_encoding, read_csv_sql
-from site_client.sources.database import Database, Resources, identifier, literal, open_database
+from site_client.sources.database import Database, Resources, literal, open_database
 from site_client.sources.gathering import gather
 from site_client.sources.mapping import CsvSource, ParquetSource, PostgresqlSource, SiteMapping, SqliteSource
 from site_client.sources.source import Survey
@@ -120,7 +120,7 @@ class TableSource:
     def _map(self, database: Database, contract: DataContract) -> None:
         """Make ``source``, or the result of the mapping's query over it, known as ``mapped``."""
         query = self.mapping.query
-        select = f"SELECT * FROM {identifier('source')}" if query is None else database.select_statement(query)  # noqa: S608
+        select = "SELECT * FROM source" if query is None else database.select_statement(query)
         database.run(f"CREATE TEMP VIEW mapped AS {select}")
         self._needed(database.columns("mapped"), self.mapping.columns(contract))
 

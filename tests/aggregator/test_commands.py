@@ -30,7 +30,13 @@ def _run(*arguments: object) -> str:
 
 def test_check_says_what_the_study_is(study: Path) -> None:
     text = _run("check", study)
-    for expected in ("small, version 1", "north, south, west", "fedavg, 4 rounds of 3 local steps", "epsilon 4", "valid"):
+    for expected in (
+        "small, version 1",
+        "north, south, west",
+        "fedavg, 4 rounds of 3 local steps",
+        "epsilon 4",
+        "valid",
+    ):
         assert expected in text
     assert manifest(privacy=private()).digest in text
 
@@ -52,7 +58,9 @@ def test_check_recomputes_the_promise(tmp_path: Path) -> None:
     path = tmp_path / "weak.yaml"
     path.write_text(yaml.safe_dump(manifest_data(privacy=private() | {"epsilon": 0.5})))
     for command in (["check", path], ["seal", path, "--output", tmp_path / "sealed.json"]):
-        with pytest.raises(PrivacyRefusedError, match=r"privacy\.noise_multiplier: expected noise that keeps epsilon 0\.5"):
+        with pytest.raises(
+            PrivacyRefusedError, match=r"privacy\.noise_multiplier: expected noise that keeps epsilon 0\.5"
+        ):
             _run(*command)
     assert not (tmp_path / "sealed.json").exists()
 

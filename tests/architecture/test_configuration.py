@@ -91,8 +91,8 @@ def test_tiny_is_tiny_even_in_an_experiment() -> None:
     for experiment in option_names("experiment"):
         settings = _check(f"experiment={experiment}", "debug=tiny")
         assert (settings.schedule.rounds, settings.tracking.kind, len(settings.seeds)) == (1, "none", 1)
-        references = settings.baselines
-        assert not (references.pooled.enabled or references.cyclic or references.local_only or references.non_private)
+        found = settings.baselines
+        assert [found.pooled.enabled, found.cyclic, found.local_only, found.non_private] == [False] * 4
 
 
 def test_what_writes_everywhere_writes_into_no_replaceable_group() -> None:

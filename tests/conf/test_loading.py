@@ -161,7 +161,9 @@ def _write_tree(tree: Tree, folder: Path, *, label: str) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "two_processes"])
-def test_a_sweep_runs_the_jobs_that_were_planned(launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_runs_the_jobs_that_were_planned(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "a folder's name, with=signs"
     overrides = ["study=heart_disease", "privacy=patient_level", "privacy.epsilon=1,2", "algorithm=fedavg,fedprox"]

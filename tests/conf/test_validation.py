@@ -64,7 +64,9 @@ def test_several_mistakes_are_several_lines() -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_numbers_are_finite(number: float) -> None:
-    assert _refused({"shape": {"kind": "circle", "radius": number}}).startswith("shape.radius: expected a finite number")
+    assert _refused({"shape": {"kind": "circle", "radius": number}}).startswith(
+        "shape.radius: expected a finite number"
+    )
 
 
 @pytest.mark.parametrize("key", ["_target_", "_partial_"])

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from federation.durable_files import write_durably
 from federation.privacy.randomness import RandomStreams
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 FILE_NAME: Final = "aspirates.csv"
 
@@ -94,10 +95,8 @@ def write_hospitals(contract: DataContract, *, folder: Path, streams: RandomStre
         folder: Where to.
         streams: Source of randomness.
     """
-    records = load_breast_cancer()
-    features = np.asarray(records["data"], dtype=np.float64)
-    # scikit-learn codes malignant as 0.
-    malignant = (np.asarray(records["target"]) == 0).astype(np.float64)
+    features, target = cast("tuple[FloatArray, IntArray]", load_breast_cancer(return_X_y=True))
+    malignant = (target == 0).astype(np.float64)  # as scikit-learn codes it
     radius = features[:, [variable.name for variable in contract.variables].index("mean_radius")]
     sites = case_mix(
         # 15 um is the middle of the contract's range.

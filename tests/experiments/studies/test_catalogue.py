@@ -31,7 +31,7 @@ def test_every_study_has_a_readme_with_what_a_reader_needs(name: str, repository
 
 
 def test_an_unknown_study_names_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="got 'heart_desease'\n.*did you mean 'heart_disease'"):
+    with pytest.raises(ConfigurationError, match=r"got 'heart_desease'\n.*did you mean 'heart_disease'"):
         load_study("heart_desease", options={}, seed=1, folder=tmp_path, data=None)
 
 

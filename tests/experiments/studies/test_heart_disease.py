@@ -165,8 +165,10 @@ def test_plain_fedavg_reaches_the_published_figure(flamby: PreparedStudy) -> Non
                     queues[site] += batches(len(outcomes), generator)
                 steps, queues[site] = queues[site][:100], queues[site][100:]
                 train(model, torch.optim.SGD(model.parameters(), lr=1e-3), features, outcomes, steps)
-                for sum_, parameter in zip(total, model.parameters(), strict=True):
-                    sum_ += weights[site] * parameter.detach()
+                total = [
+                    value + weights[site] * parameter.detach()
+                    for value, parameter in zip(total, model.parameters(), strict=True)
+                ]
             with torch.no_grad():
                 for parameter, value in zip(model.parameters(), total, strict=True):
                     parameter.copy_(value)

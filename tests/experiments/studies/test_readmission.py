@@ -148,7 +148,7 @@ def test_the_primary_diagnosis_is_grouped_as_published(study: PreparedStudy, dia
 
 def group(code: str) -> str:
     """Table 2 of Strack et al. 2014, written once more."""
-    whole = code.split(".")[0]
+    whole = code.partition(".")[0]
     if whole == "250":
         return "diabetes"
     if not whole.isdigit():

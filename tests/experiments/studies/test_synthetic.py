@@ -85,7 +85,7 @@ def test_any_contract_will_do(tmp_path: Path) -> None:
 
 
 def test_an_absent_contract_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="data contract in YAML at .*absent.yaml, got FileNotFoundError"):
+    with pytest.raises(ConfigurationError, match=r"data contract in YAML at .*absent\.yaml, got FileNotFoundError"):
         load(tmp_path, contract=str(tmp_path / "absent.yaml"))
 
 

@@ -85,7 +85,7 @@ def test_curve_bounds_the_definition(noise: float, probability: float, order: fl
     moment, _ = integrate.quad(integrand, -40 * noise, 40 * noise + order, epsabs=1e-14, epsrel=1e-12, limit=500)
     truth = math.log(moment) / (order - 1)
     ours = float(_curve(int(probability * 2**53), noise)[np.argmin(np.abs(ORDERS - order))])
-    assert truth - 1e-12 <= ours <= truth * 1.01
+    assert truth - 1e-12 <= ours <= truth * 1.05
 
 
 def test_full_sampling_is_the_gaussian_mechanism_exactly() -> None:

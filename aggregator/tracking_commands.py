@@ -52,7 +52,8 @@ def deliver(
         waiting += delivery.waiting
         failures |= {delivery.failure} - {""}
         facts.append(_facts(outbox, target, delivery))
-    _show(facts, as_json=as_json and not waiting)
+    if not (as_json and waiting):  # then the error is the one JSON document
+        _show(facts, as_json=as_json)
     if waiting:
         raise TransportError(
             f"expected MLflow to take all events, {waiting} wait ({'; '.join(sorted(failures))})",

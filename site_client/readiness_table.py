@@ -39,7 +39,7 @@ def _outcome(*, passed: bool) -> Text:
 
 def _variables(report: ReadinessReport) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("variable")
+    table.add_column("variable", overflow="fold")
     for heading in ("missing", "out of range", "unknown codes", "unreadable"):
         table.add_column(heading, justify="right")
     table.add_column("")
@@ -57,9 +57,14 @@ def _variables(report: ReadinessReport) -> Table:
 
 def _attrition(report: ReadinessReport) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("cohort step")
+    table.add_column("cohort step that left records out", overflow="fold")
     table.add_column("records left", justify="right")
     table.add_column("patients left", justify="right")
-    for step in report.attrition:
-        table.add_row(Text(step.step), str(step.records), str(step.patients))
+    last = len(report.attrition) - 1
+    before = -1
+    for number, step in enumerate(report.attrition):
+        # Of dozens of steps, those that left records out are what a reader looks for.
+        if number in {0, last} or step.records != before:
+            table.add_row(Text(step.step), str(step.records), str(step.patients))
+        before = step.records
     return table

@@ -148,7 +148,7 @@ def example_result(manifest, *, metrics=True) -> StudyResult:
             dropouts={} if number != 4 else {sites[0]: "unreachable"},
             metrics=values(number) if metrics else {},
             site_metrics={site: values(number, 0.02 * place) for place, site in enumerate(sites)} if metrics else {},
-            epsilon_spent={site: 2.0 * (number / 15) ** 0.5 for site in sites} if private else {},
+            epsilon_spent=dict.fromkeys(sites, 2.0 * (number / 15) ** 0.5) if private else {},
             update_norm=1.5 * 0.8**number,
             model_digest="sha256:0",
             seconds=0.1,

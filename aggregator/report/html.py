@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,10 @@ def render_html(report: StudyReport) -> str:
     Returns:
         A whole HTML document, UTF-8, self-contained.
     """
+    return _render(report, pictures(report))
+
+
+def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -46,7 +51,7 @@ def render_html(report: StudyReport) -> str:
     numbers = Numbers(report)
     return template.render(
         report=report,
-        pictures=pictures(report),
+        pictures=drawn,
         numbers=numbers,
         css=Markup(_resource("report.css")),  # noqa: S704 - our own file, not a value from outside
         primary=metric_of(report.primary_metric),
@@ -80,13 +85,12 @@ def write_report(report: StudyReport, folder: Path) -> tuple[Path, ...]:
     Returns:
         The files, the page first.
     """
+    drawn = pictures(report)
     content = {
-        folder / "report.html": render_html(report),
+        folder / "report.html": _render(report, drawn),
         folder / "report.json": report.model_dump_json(indent=1) + "\n",
         **{
-            folder / "figures" / f"{picture.name}.svg": picture.svg
-            for section in pictures(report).values()
-            for picture in section
+            folder / "figures" / f"{picture.name}.svg": picture.svg for section in drawn.values() for picture in section
         },
     }
     for path, text in content.items():

@@ -111,7 +111,9 @@ def _log_moment_fractional(probability: float, noise_multiplier: np.float64) -> 
     return result
 
 
-def _fractional_terms(orders: Curve, terms: NDArray[np.int64], probability: float, noise_multiplier: np.float64) -> Curve:
+def _fractional_terms(
+    orders: Curve, terms: NDArray[np.int64], probability: float, noise_multiplier: np.float64
+) -> Curve:
     """``[2, orders, terms]`` logarithms of the terms of both series."""
     alpha, index = orders[:, None], terms[None, :].astype(np.float64)
     rest = alpha - index

@@ -41,11 +41,19 @@ class FlakyMlflow:
             return 200, {"experiment_id": "1"}
         if path == "runs/search":
             key = body["filter"].split("'")[1]
-            return 200, {"runs": [self._view(n) for n, run in self.runs.items() if run["tags"]["cohortium.run_key"] == key]}
+            return 200, {
+                "runs": [self._view(n) for n, run in self.runs.items() if run["tags"]["cohortium.run_key"] == key]
+            }
         if path == "runs/create":
             name = uuid.uuid4().hex
             tags = {tag["key"]: tag["value"] for tag in body.get("tags", [])}
-            self.runs[name] = {"tags": tags, "params": {}, "metrics": [], "status": "RUNNING", "start": body["start_time"]}
+            self.runs[name] = {
+                "tags": tags,
+                "params": {},
+                "metrics": [],
+                "status": "RUNNING",
+                "start": body["start_time"],
+            }
             return 200, {"run": self._view(name)}
         run = self.runs[body["run_id"]]
         if path == "runs/log-batch":

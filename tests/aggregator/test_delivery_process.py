@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from aggregator import delivery_process
 from aggregator.delivery_process import DeliveryProcess, _note, _visit, _Visit, serve
 from aggregator.mlflow_delivery import Delivery
 from aggregator.outbox import Outbox
 from aggregator.outbox_tracker import OutboxTracker
+from aggregator.tracking import TrackingTarget
 from federation.errors import MissingDependencyError
 from tests.aggregator.test_mlflow_delivery import check_whole_run
-from tests.aggregator.tracked_run import empty_database, recorded, round_result, server_target
+from tests.aggregator.tracked_run import recorded, round_result, server_target
 from tests.small_study import manifest
 
 
@@ -159,10 +159,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.slow
-def test_a_killed_study_is_delivered_by_the_process_it_left_and_continues_as_one_run(
-    tmp_path, tmp_path_factory, repository, monkeypatch
-) -> None:
-    target = empty_database(tmp_path_factory.mktemp("mlflow")).target(tmp_path)
+def test_a_killed_study_is_delivered_by_the_process_it_left_and_continues_as_one_run(tmp_path, repository) -> None:
+    target = TrackingTarget.choose("sqlite", output=tmp_path)
     study = subprocess.run([sys.executable, "-c", STUDY, str(tmp_path)], cwd=repository, check=False)
     assert study.returncode == -9
     folder = tmp_path / "tracking"
@@ -170,7 +168,6 @@ def test_a_killed_study_is_delivered_by_the_process_it_left_and_continues_as_one
     while Outbox(folder).counts(target).waiting:
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    monkeypatch.setattr(delivery_process, "shared_process", lambda: courier)
     courier = DeliveryProcess()
     tracker = OutboxTracker(folder, target, courier=courier, patience=120)
     tracker.start(manifest(), tags={})

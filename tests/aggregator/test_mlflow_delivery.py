@@ -9,19 +9,60 @@ from pathlib import Path
 import pytest
 
 from aggregator import mlflow_delivery
-from aggregator.mlflow_delivery import HARDENED, deliver
+from aggregator.mlflow_delivery import deliver
 from aggregator.outbox import Outbox
 from aggregator.run_records import KeptArtefact, RunRecord
 from aggregator.tracking import TrackingTarget
 from federation.errors import MissingDependencyError
 from tests.aggregator.flaky_mlflow import FlakyMlflow
-from tests.aggregator.tracked_run import empty_database, history, recorded, round_result, runs_of, server_target
+from tests.aggregator.tracked_run import Database, history, recorded, round_result, runs_of, server_target
 from tests.small_study import manifest
 
 
+QUIET = """
+import os, socket, sys, threading
+from pathlib import Path
+reached = []
+def refuse(self, address, *rest):
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        reached.append(address)
+        raise OSError("no network in this test")
+socket.socket.connect = refuse
+def resolve(host, *rest, **options):
+    reached.append(host)
+    raise OSError("no network in this test")
+socket.getaddrinfo = resolve
+from aggregator.mlflow_delivery import deliver
+from aggregator.outbox import Outbox
+outbox = Outbox(Path(sys.argv[1]))
+print(deliver(outbox, outbox.target))
+from mlflow.telemetry import get_telemetry_client
+from mlflow.telemetry.utils import is_telemetry_disabled
+from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
+assert is_telemetry_disabled() and get_telemetry_client() is None
+assert not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get()
+assert not reached, reached
+assert not [thread.name for thread in threading.enumerate() if "elemetry" in thread.name]
+"""
+
+
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    return empty_database(tmp_path_factory.mktemp("mlflow"))
+def first_delivery(tmp_path_factory, repository):
+    """A delivery to a database that is made for it, outside of pytest and of continuous integration, where telemetry is on."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    target = TrackingTarget.choose("sqlite", experiment="first", output=folder)
+    outbox = recorded(folder / "tracking", target, rounds=0)
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", QUIET, str(outbox.folder)],
+        cwd=repository, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done, Database(target.database)
+
+
+@pytest.fixture(scope="module")
+def database(first_delivery):
+    return first_delivery[1]
 
 
 @pytest.fixture
@@ -116,6 +157,7 @@ deliver(outbox, outbox.target)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_repeats_nothing(target, tmp_path, repository) -> None:
     outbox = recorded(tmp_path / "tracking", target)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(outbox.folder)], cwd=repository, check=False)
@@ -167,7 +209,7 @@ def test_what_mlflow_refuses_is_set_aside_alone(target, tmp_path) -> None:
 
 
 def test_a_server_that_fails_now_and_then_gets_everything_once(tmp_path) -> None:
-    with FlakyMlflow(tmp_path / "artefacts", fail_every=4) as server:
+    with FlakyMlflow(tmp_path / "artefacts", fail_every=5) as server:
         target = TrackingTarget.choose("server", uri=server.uri, output=tmp_path)
         outbox = recorded(tmp_path / "tracking", target, rounds=12)
         tries = 0
@@ -213,43 +255,8 @@ def test_nowhere_takes_nothing(tmp_path) -> None:
     assert deliver(outbox, TrackingTarget.choose("none", output=tmp_path)).delivered == 0
 
 
-QUIET = """
-import os, socket, sys, threading
-from pathlib import Path
-reached = []
-def refuse(self, address, *rest):
-    if self.family in (socket.AF_INET, socket.AF_INET6):
-        reached.append(address)
-        raise OSError("no network in this test")
-socket.socket.connect = refuse
-def resolve(host, *rest, **options):
-    reached.append(host)
-    raise OSError("no network in this test")
-socket.getaddrinfo = resolve
-from aggregator.mlflow_delivery import deliver
-from aggregator.outbox import Outbox
-outbox = Outbox(Path(sys.argv[1]))
-print(deliver(outbox, outbox.target))
-from mlflow.telemetry import get_telemetry_client
-from mlflow.telemetry.utils import is_telemetry_disabled
-from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
-assert is_telemetry_disabled() and get_telemetry_client() is None
-assert not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get()
-assert not reached, reached
-assert not [thread.name for thread in threading.enumerate() if "elemetry" in thread.name]
-"""
-
-
-def test_mlflow_tells_nobody_and_says_nothing(tmp_path, repository) -> None:
-    # Outside of pytest and continuous integration, where MLflow's telemetry would be on; and with a database to be made.
-    target = TrackingTarget.choose("sqlite", output=tmp_path)
-    outbox = recorded(tmp_path / "tracking", target)
-    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", QUIET, str(outbox.folder)],
-        cwd=repository, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def test_mlflow_tells_nobody_and_says_nothing(first_delivery) -> None:
+    done, _ = first_delivery
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "waiting=0, failure=''" in done.stdout
-    assert HARDENED["MLFLOW_DISABLE_TELEMETRY"] == "true"

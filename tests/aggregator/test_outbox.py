@@ -195,7 +195,13 @@ def _torn(path):
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda path: path.write_bytes(b"not a database" * 500), lambda path: path.write_text("{}"), _foreign, _newer, _torn],
+    [
+        lambda path: path.write_bytes(b"not a database" * 500),
+        lambda path: path.write_text("{}"),
+        _foreign,
+        _newer,
+        _torn,
+    ],
     ids=["text", "json", "another program's", "a newer format", "torn pages"],
 )
 @pytest.mark.parametrize("create", [True, False])

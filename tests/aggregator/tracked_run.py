@@ -4,7 +4,6 @@ import shutil
 from dataclasses import dataclass
 
 from aggregator.delivery_process import NoCourier
-from aggregator.mlflow_delivery import deliver
 from aggregator.outbox import Outbox
 from aggregator.outbox_tracker import OutboxTracker
 from aggregator.tracking import TrackingTarget
@@ -65,14 +64,6 @@ class Database:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.path, folder / "mlflow.db")
         return TrackingTarget.choose("sqlite", output=folder)
-
-
-def empty_database(folder):
-    """A new database, filled by a delivery of nothing but its connection."""
-    target = TrackingTarget.choose("sqlite", experiment="template", output=folder)
-    outbox = recorded(folder / "tracking", target, rounds=0)
-    assert deliver(outbox, target).failure == ""
-    return Database(target.database)
 
 
 def runs_of(target, outbox):

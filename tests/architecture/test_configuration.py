@@ -14,6 +14,11 @@ from conf.loading import compose, sweep_jobs
 from conf.validation import build
 from experiments.settings import SimulationSettings
 from experiments.studies.catalogue import study_names
+from experiments.studies.demo.study import DemoOptions
+from experiments.studies.heart_disease.study import HeartDiseaseOptions
+from experiments.studies.readmission.study import ReadmissionOptions
+from experiments.studies.synthetic.study import SyntheticOptions
+from federation.documents import Document
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 YAML = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
@@ -33,6 +38,21 @@ def _check(*overrides: str) -> SimulationSettings:
 
 def test_the_named_studies_are_those_of_the_catalogue() -> None:
     assert option_names("study") == study_names()
+
+
+@pytest.mark.parametrize(
+    ("study", "options"),
+    [
+        ("demo", DemoOptions),
+        ("heart_disease", HeartDiseaseOptions),
+        ("readmission", ReadmissionOptions),
+        ("synthetic", SyntheticOptions),
+    ],
+)
+def test_a_study_file_writes_every_option_of_its_study_out(study: str, options: type[Document]) -> None:
+    written = dict(_check(f"study={study}").study.options)
+    written.pop("partition_seed", None)  # the simulation's, not the study's
+    assert options.from_data(written).as_data() == written
 
 
 @pytest.mark.parametrize("file", YAML)

@@ -117,7 +117,7 @@ def build(manifest, predictions, **changes):
         "predictions": predictions,
         "attrition": {site: Attrition(steps=(("read", 900, 400),)) for site in SITES},
         "readiness": {site: {"age": True} for site in SITES},
-        "run": replace(RUN, training_patients={site: 77 for site in SITES}),
+        "run": replace(RUN, training_patients=dict.fromkeys(SITES, 77)),
         "generator": np.random.default_rng(0),
     }
     return assess(manifest, **(arguments | changes))

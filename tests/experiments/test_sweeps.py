@@ -141,6 +141,6 @@ def test_nothing_finished_is_an_error_that_says_what_to_do(tmp_path):
 @pytest.mark.parametrize("text", ["{", '{"study": "demo"}', '{"study": NaN}'])
 def test_a_broken_summary_is_named_and_nothing_is_written(sweep_folder, text):
     (sweep_folder / "3" / "summary.json").write_text(text)
-    with pytest.raises(CheckpointError, match="3/summary.json"):
+    with pytest.raises(CheckpointError, match=r"3/summary\.json"):
         summarise_sweep(sweep_folder)
     assert not (sweep_folder / "sweep.csv").exists()

@@ -67,6 +67,6 @@ def slow_dp_sgd(
         with torch.no_grad():
             for parameter in working.parameters():
                 part = gradient[start : start + parameter.numel()].reshape(tuple(parameter.shape))
-                parameter -= learning_rate * torch.tensor(part)
+                parameter.sub_(learning_rate * torch.tensor(part))
                 start += parameter.numel()
     return np.concatenate([parameter.detach().numpy().reshape(-1) for parameter in working.parameters()])

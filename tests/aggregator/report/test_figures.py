@@ -1,5 +1,5 @@
 import re
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import pytest
@@ -59,29 +59,34 @@ def test_every_setting_looks_different_in_more_than_colour():
         assert len({style[part] for style in styles}) == len(styles)
 
 
-def test_inline_figures_are_named_scale_and_take_the_readers_colour(report):
-    for section in pictures(report).values():
-        for picture in section:
-            tree = ElementTree.fromstring(picture.inline)
-            assert tree.tag == "svg"
-            assert tree.get("role") == "img"
-            assert tree.get("viewBox")
-            assert tree.get("width") is None
-            assert tree.find("title").text == picture.title
-            assert tree.find("desc").text
-            assert INK not in picture.inline
-            assert "currentColor" in picture.inline
-            assert "http" not in picture.inline
+@pytest.fixture(scope="module")
+def drawn(report):
+    return [picture for section in pictures(report).values() for picture in section]
 
 
-def test_ids_are_unique_on_the_page(report):
-    ids = [
-        name
-        for section in pictures(report).values()
-        for picture in section
-        for name in re.findall(r'\sid="([^"]+)"', picture.inline)
-    ]
+def test_inline_figures_are_named_scale_and_take_the_readers_colour(drawn):
+    for picture in drawn:
+        tree = ET.fromstring(picture.inline)
+        assert tree.tag == "svg"
+        assert tree.get("role") == "img"
+        assert tree.get("viewBox")
+        assert tree.get("width") is None
+        assert tree.find("title").text == picture.title
+        assert tree.find("desc").text
+        assert INK not in picture.inline
+        assert "currentColor" in picture.inline
+        assert "http" not in picture.inline
+
+
+def test_ids_are_unique_on_the_page(drawn):
+    ids = [name for picture in drawn for name in re.findall(r'\sid="([^"]+)"', picture.inline)]
     assert len(ids) == len(set(ids))
+
+
+def test_axes_are_labelled(drawn):
+    for picture in drawn:
+        words = re.findall(r"<text[^>]*>([^<]*[A-Za-z]{3}[^<]*)</text>", picture.svg)
+        assert len(words) >= 2, picture.name
 
 
 def test_binary_studies_have_four_curves(report):
@@ -119,13 +124,6 @@ def test_rounds_show_privacy_only_if_there_is_some(report):
     ]
     assert "epsilon" not in [picture.name for picture in round_figures(example_report(private=False))]
     assert round_figures(report.model_copy(update={"convergence": ()})) == ()
-
-
-def test_axes_are_labelled(report):
-    for section in pictures(report).values():
-        for picture in section:
-            words = re.findall(r"<text[^>]*>([^<]*[A-Za-z]{3}[^<]*)</text>", picture.svg)
-            assert len(words) >= 2, picture.name
 
 
 def test_sites_without_a_figure_say_so(report):

@@ -45,7 +45,10 @@ def test_the_same_description_gives_the_same_structure(name: str) -> None:
 def test_normalisation_is_the_one_that_was_asked_for() -> None:
     def kinds(name: str) -> set[type[nn.Module]]:
         spec, features = SPECS[name]
-        return {type(layer) for layer in build_model(spec, task="binary", num_features=features, num_outputs=1, private=False).modules()}
+        return {
+            type(layer)
+            for layer in build_model(spec, task="binary", num_features=features, num_outputs=1, private=False).modules()
+        }
 
     assert nn.LayerNorm in kinds("mlp layer")
     assert nn.GroupNorm in kinds("cnn layer") & kinds("cnn group")
@@ -92,6 +95,8 @@ def test_building_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (2, 1), (3, 1), (4, 2), (6, 2), (8, 4), (12, 4), (16, 8), (32, 8)])
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(1, 1), (2, 1), (3, 1), (4, 2), (6, 2), (8, 4), (12, 4), (16, 8), (32, 8)]
+)
 def test_groups_divide_the_channels_with_two_in_each(channels: int, groups: int) -> None:
     assert num_groups(channels) == groups

@@ -164,6 +164,9 @@ def test_bad_scores_are_refused(task: str, scores: object, outcomes: object) -> 
 
 def test_sums_of_different_studies_do_not_add() -> None:
     first = metric_sums("binary", [0.1], [0], score_bins=10)
-    for other in (metric_sums("binary", [0.1], [0], score_bins=20), metric_sums("regression", [0.1], [0], score_bins=1)):
+    for other in (
+        metric_sums("binary", [0.1], [0], score_bins=20),
+        metric_sums("regression", [0.1], [0], score_bins=1),
+    ):
         with pytest.raises(InvalidInputError, match="same task"):
             first + other

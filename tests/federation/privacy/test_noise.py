@@ -49,7 +49,8 @@ def test_noise_is_never_the_same_twice() -> None:
     assert not np.any(first == second)
     generator = STREAMS.stream("steps")
     assert not np.any(
-        grid_noise(4, mechanism=MECHANISM, generator=generator) == grid_noise(4, mechanism=MECHANISM, generator=generator)
+        grid_noise(4, mechanism=MECHANISM, generator=generator)
+        == grid_noise(4, mechanism=MECHANISM, generator=generator)
     )
 
 

@@ -31,7 +31,6 @@ NOT_DEFINED: Final = {
     "specificity": "not defined (all records with the outcome)",
     "r2": "not defined (all outcomes equal)",
 }
-_SHARES: Final = frozenset({"accuracy", "sensitivity", "specificity"})
 
 
 def draw_patients(num_patients: int, *, samples: int, generator: np.random.Generator) -> Weights:
@@ -58,6 +57,7 @@ def estimates(
     *,
     confidence_level: float,
     num_patients: int,
+    shares: Mapping[str, int] | None = None,
 ) -> dict[str, Estimate]:
     """Point estimates with percentile intervals.
 
@@ -66,10 +66,17 @@ def estimates(
         draws: Metric name to ``[B]`` values on the draws; NaN where not defined.
         confidence_level: Such as 0.95.
         num_patients: Patients behind the figures.
+        shares: Metrics that are shares of patients to the number of patients they are shares of: where all draws agree,
+            such as with no error at all, they get Wilson's interval; others get none.
     """
     return {
-        name: _estimate(name, value, draws[name], confidence_level=confidence_level, num_patients=num_patients)
+        name: _degenerate(estimate, (shares or {}).get(name), confidence_level=confidence_level)
+        if estimate.lower is not None and estimate.lower == estimate.upper
+        else estimate
         for name, value in point.items()
+        for estimate in (
+            _estimate(name, value, draws[name], confidence_level=confidence_level, num_patients=num_patients),
+        )
     }
 
 
@@ -86,18 +93,16 @@ def _estimate(name: str, value: float, draws: FloatArray, *, confidence_level: f
         return Estimate(value=value, note="too few patients of one outcome class for an interval")
     tail = (1 - confidence_level) / 2
     lower, upper = (float(bound) for bound in np.quantile(defined, (tail, 1 - tail)))
-    if lower == upper:
-        return _degenerate(name, value, confidence_level=confidence_level, num_patients=num_patients)
     note = "" if share >= _NOTED_DEFINED_FRACTION else f"interval from the {share:.0%} of draws in which it is defined"
     return Estimate(value=value, lower=lower, upper=upper, note=note)
 
 
-def _degenerate(name: str, value: float, *, confidence_level: float, num_patients: int) -> Estimate:
+def _degenerate(estimate: Estimate, patients: int | None, *, confidence_level: float) -> Estimate:
     """All draws agree, such as with no error among few patients: a width of zero would claim certainty."""
-    if name not in _SHARES:
-        return Estimate(value=value, note="no interval: all draws agree, too few patients differ")
-    lower, upper = wilson_interval(value * num_patients, num_patients, confidence_level=confidence_level)
-    return Estimate(value=value, lower=lower, upper=upper, note="Wilson interval: all draws agree")
+    if estimate.value is None or not patients:
+        return Estimate(value=estimate.value, note="no interval: all draws agree")
+    lower, upper = wilson_interval(estimate.value * patients, patients, confidence_level=confidence_level)
+    return Estimate(value=estimate.value, lower=lower, upper=upper, note="Wilson interval")
 
 
 def wilson_interval(events: float, total: float, *, confidence_level: float) -> tuple[float, float]:

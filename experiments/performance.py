@@ -82,6 +82,7 @@ def setting_performance(
                 resampled[site],
                 confidence_level=draws.confidence_level,
                 num_patients=_num_patients(records),
+                shares=_shares(records),
             ),
         )
         for site, records in sites.items()
@@ -95,6 +96,7 @@ def setting_performance(
             weighted_metrics(everyone, np.concatenate([draws.by_site[site] for site in sites], axis=1)),
             confidence_level=draws.confidence_level,
             num_patients=_num_patients(everyone),
+            shares=_shares(everyone),
         ),
         mean_of_sites=_mean_of_sites(points, resampled, draws, _num_patients(everyone)),
         sites=by_site,
@@ -128,6 +130,15 @@ def over_seeds(repetitions: Sequence[ScoredBySite], *, confidence_level: float) 
 
 def _num_patients(records: Scored) -> int:
     return int(records.patient_of_record.max(initial=-1)) + 1
+
+
+def _shares(records: Scored) -> dict[str, int]:
+    """Metrics that are shares of patients, and of how many."""
+    shares = {"accuracy": _num_patients(records)} if records.task != "regression" else {}
+    if records.task == "binary":
+        for name, outcome in (("sensitivity", 1), ("specificity", 0)):
+            shares[name] = len(np.unique(records.patient_of_record[records.outcomes == outcome]))
+    return shares
 
 
 def _site_performance(site: str, records: Scored, metrics: dict[str, Estimate]) -> SitePerformance:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from experiments.predictions import FloatArray, IndexArray, Scored
 
 Weights = NDArray[np.uint16]
-_CELLS_AT_ONCE: Final = 4_000_000
-"""Matrix cells held at a time: 32 MB of float64."""
+_CELLS_AT_ONCE: Final = 1_000_000
+"""Matrix cells held at a time: 8 MB of float64."""
 _SMALLEST_PROBABILITY: Final = 1e-7
 """Log loss of a float32 score of exactly 0 or 1 stays finite."""
 
@@ -146,22 +146,26 @@ def _ranked(records: Scored, weights: Weights, score: FloatArray, outcome: Float
     descending = score[order]
     starts = np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1]]))
     patients, is_event = records.patient_of_record[order], outcome[order]
-    parts = [
-        _ranked_block(block[:, patients].astype(np.float64), is_event, starts) for block in _blocks(weights, len(score))
-    ]
+    parts = [_ranked_block(block, patients, is_event, starts) for block in _blocks(weights, len(score))]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _ranked_block(weight: FloatArray, is_event: FloatArray, starts: IndexArray) -> tuple[FloatArray, FloatArray]:
-    events = np.add.reduceat(weight * is_event, starts, axis=1)
-    everyone = np.add.reduceat(weight, starts, axis=1)
-    above_events, above = np.cumsum(events, axis=1), np.cumsum(everyone, axis=1)
-    num_events, num_others = above_events[:, -1], above[:, -1] - above_events[:, -1]
-    # A pair of one record with and one without the outcome counts 1 if ordered rightly and 1/2 if tied.
-    others = everyone - events
-    pairs = np.sum(others * (above_events - events / 2), axis=1)
+def _ranked_block(
+    block: Weights, patients: IndexArray, is_event: FloatArray, starts: IndexArray
+) -> tuple[FloatArray, FloatArray]:
+    # Records along the first axis: taking, adding and accumulating whole rows is many times faster.
+    everyone = np.ascontiguousarray(block.T, dtype=np.float64)[patients]
+    events = everyone * is_event[:, None]
+    if len(starts) < len(everyone):
+        everyone, events = np.add.reduceat(everyone, starts, axis=0), np.add.reduceat(events, starts, axis=0)
+    above_events, above = np.cumsum(events, axis=0), np.cumsum(everyone, axis=0)
+    num_events, num_others = above_events[-1], above[-1] - above_events[-1]
     precision = np.divide(above_events, above, out=np.zeros_like(above), where=above > 0)
-    return _ratio(pairs, num_events * num_others), _ratio(np.sum(events * precision, axis=1), num_events)
+    precision_sum = np.einsum("gb,gb->b", events, precision)
+    # A pair of one record with and one without the outcome counts 1 if ordered rightly and 1/2 if tied.
+    above_events -= events / 2
+    pairs = np.einsum("gb,gb->b", everyone - events, above_events)
+    return _ratio(pairs, num_events * num_others), _ratio(precision_sum, num_events)
 
 
 def _blocks(weights: Weights, width: int) -> list[Weights]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from aggregator.report.figures import DASHES, MARKERS, PALETTE, QUIET, Axes, draw_png, draw_svg, legend_below
 from aggregator.report.vocabulary import metric_of
-
-if TYPE_CHECKING:
-    from experiments.sweeps import SweepRow, SweepSummary
+from experiments.sweep_table import SweepRow, SweepSummary
 
 
 def sweep_svg(sweep: SweepSummary) -> str:

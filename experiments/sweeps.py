@@ -1,23 +1,24 @@
-"""What a sweep found: one table over all its simulations, and epsilon against performance for every algorithm."""
+"""What a sweep found: its finished simulations are read, and their table and plot written beside them."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
-from rich.table import Table
 
-from aggregator.report.vocabulary import metric_of, ordered_settings, setting_of
+from experiments.sweep_table import SweepRow, SweepSummary
 from federation.documents import Document
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError
 
 SUMMARY_NAME: Final = "summary.json"
-_TABLE_SETTINGS: Final = ("local_only", "federated", "federated_non_private", "cyclic", "pooled")
+SETTINGS_NAME: Final = "settings.json"
+_OWN_COLUMNS: Final = frozenset({"algorithm", "privacy", "privacy.epsilon"})
+"""Parts of a job's label that the table shows in columns of their own."""
 
 
 class _Setting(Document):
@@ -44,62 +45,6 @@ class _Simulation(Document):
     settings_table: tuple[_Setting, ...]
 
 
-class SweepRow(Document):
-    """One metric of one training setting in one simulation: a mean over seeds, with its interval if there are several."""
-
-    run: str
-    """What distinguishes the simulation: its folder below the sweep's, and its label if the sweep has a plan."""
-    study: str
-    algorithm: str
-    model: str
-    epsilon: float | None
-    """``None``: without privacy. Of the simulation; only its ``federated`` setting is private."""
-    delta: float | None
-    num_seeds: int
-    setting: str
-    metric: str
-    value: float
-    lower: float | None
-    upper: float | None
-
-
-class SweepSummary(Document):
-    """All finished simulations of a sweep."""
-
-    format: Literal["cohortium/sweep-summary/1"] = "cohortium/sweep-summary/1"
-    folder: str
-    metric: str
-    """Shown in table and plot: the primary one of the first simulation."""
-    rows: tuple[SweepRow, ...]
-    files: tuple[str, ...]
-    plot: str
-    """Path of the PNG."""
-
-    def of_metric(self, setting: str | None = None) -> tuple[SweepRow, ...]:
-        """Rows of the shown metric, of one setting or all."""
-        return tuple(
-            row for row in self.rows if row.metric == self.metric and (setting is None or row.setting == setting)
-        )
-
-    def table(self) -> Table:
-        """One line per simulation, by algorithm and from weak to strong privacy; a column per training setting."""
-        shown = self.of_metric()
-        seeds = max((row.num_seeds for row in shown), default=1)
-        many = f", mean of {seeds} seeds [95% interval]" if seeds > 1 else ""
-        table = Table(title=f"{metric_of(self.metric).title}{many}", title_justify="left")
-        for title in ("run", "algorithm", "epsilon"):
-            table.add_column(title, justify="right" if title == "epsilon" else "left", no_wrap=title != "run")
-        settings = [name for name in ordered_settings(_TABLE_SETTINGS) if any(row.setting == name for row in shown)]
-        for name in settings:
-            table.add_column(setting_of(name).title.lower(), justify="right")
-        for run in _runs(shown):
-            of_run = {row.setting: row for row in shown if row.run == run.run}
-            epsilon = "none" if run.epsilon is None else f"{run.epsilon:g}"
-            cells = [_cell(of_run.get(name)) for name in settings]
-            table.add_row(run.run, run.algorithm, epsilon, *cells)
-        return table
-
-
 def summarise_sweep(folder: Path) -> SweepSummary:
     """Summarise every finished simulation below a folder; write ``sweep.csv``, ``.svg``, ``.png`` and ``sweep_summary.json``.
 
@@ -111,13 +56,13 @@ def summarise_sweep(folder: Path) -> SweepSummary:
     """
     from experiments.sweep_figure import sweep_png, sweep_svg
 
-    found = [(path.parent.relative_to(folder).as_posix(), _read(path)) for path in _summary_files(folder)]
+    labels = _labels(folder)
+    found = [(path.parent.relative_to(folder).as_posix(), _read(path)) for path in _summary_files(folder, labels)]
     if not found:
         raise CheckpointError(
             f"expected finished simulations ({SUMMARY_NAME}) below {folder}, got none",
             remedy="give the folder of a sweep; finish an interrupted one with `cohortium simulate --resume FOLDER`",
         )
-    labels = _labels(folder)
     rows = [row for name, summary in found for row in _rows(_run_name(name, summary, labels), summary)]
     files = {name: folder / name for name in ("sweep.csv", "sweep_summary.json", "sweep.svg", "sweep.png")}
     sweep = SweepSummary(
@@ -134,13 +79,20 @@ def summarise_sweep(folder: Path) -> SweepSummary:
     return sweep
 
 
-def _summary_files(folder: Path) -> list[Path]:
-    """Summaries below the folder; jobs are numbered, so 10 comes after 9."""
+def _summary_files(folder: Path, labels: Mapping[str, str]) -> list[Path]:
+    """Summaries of finished simulations below the folder; jobs are numbered, so 10 comes after 9.
+
+    A tracker keeps copies of summaries as artefacts, so only what lies in a simulation's own folder counts: the jobs of
+    the plan, or without one, folders that hold settings too.
+    """
+    if labels:
+        found = [folder / job / SUMMARY_NAME for job in labels]
+        return [path for path in found if path.is_file()]
 
     def place(path: Path) -> tuple[tuple[int, str], ...]:
         return tuple((int(part) if part.isdecimal() else -1, part) for part in path.relative_to(folder).parts)
 
-    return sorted(folder.rglob(SUMMARY_NAME), key=place)
+    return sorted((path for path in folder.rglob(SUMMARY_NAME) if path.with_name(SETTINGS_NAME).is_file()), key=place)
 
 
 def _read(path: Path) -> _Simulation:
@@ -161,10 +113,12 @@ def _labels(folder: Path) -> dict[str, str]:
     return {job.folder: job.label for job in read_plan(folder).jobs}
 
 
-def _run_name(name: str, summary: _Simulation, labels: dict[str, str]) -> str:
-    if name in labels:
-        return f"{name}: {labels[name]}"
-    return summary.name if name == "." else f"{name}: {summary.name}"
+def _run_name(name: str, summary: _Simulation, labels: Mapping[str, str]) -> str:
+    """The folder, and what the table's other columns do not say."""
+    if name not in labels:
+        return summary.name if name == "." else f"{name}: {summary.name}"
+    rest = [part for part in labels[name].split(" ") if part.split("=")[0] not in _OWN_COLUMNS]
+    return f"{name}: {' '.join(rest)}" if rest else name
 
 
 def _rows(run: str, summary: _Simulation) -> list[SweepRow]:
@@ -192,24 +146,6 @@ def _row(run: str, summary: _Simulation, setting: _Setting, metric: str) -> Swee
         lower=lower,
         upper=upper,
     )
-
-
-def _runs(rows: Sequence[SweepRow]) -> list[SweepRow]:
-    """One row of every run, by study, algorithm and from weak to strong privacy."""
-    first = {row.run: row for row in reversed(rows)}
-    order = {row.run: place for place, row in enumerate(reversed(first.values()))}
-
-    def place(row: SweepRow) -> tuple[str, str, float, int]:
-        return row.study, row.algorithm, float("-inf") if row.epsilon is None else -row.epsilon, order[row.run]
-
-    return sorted(first.values(), key=place)
-
-
-def _cell(row: SweepRow | None) -> str:
-    if row is None:
-        return "–"
-    interval = "" if row.lower is None or row.upper is None else f" [{row.lower:.3f}, {row.upper:.3f}]"
-    return f"{row.value:.3f}{interval}"
 
 
 def _csv(rows: Sequence[SweepRow]) -> str:

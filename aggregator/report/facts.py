@@ -12,6 +12,7 @@ from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
 
+_NAMED_INPUTS = 8
 _OPERATORS = {"eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥"}
 _MODEL_OF_TASK = {
     "binary": "Logistic regression",
@@ -57,8 +58,8 @@ def training_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
 
 def _cohort_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
     contract, cohort = manifest.contract, manifest.cohort
-    names = ", ".join(variable.name for variable in contract.variables[:20])
-    more = len(contract.variables) - 20
+    names = ", ".join(variable.name for variable in contract.variables[:_NAMED_INPUTS])
+    more = len(contract.variables) - _NAMED_INPUTS
     return (
         Fact(label="Outcome", value=contract.outcome.name, explanation=contract.outcome.description),
         Fact(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -120,8 +121,15 @@ def _metrics(report: StudyReport) -> list[str]:
 
 
 def _steps(report: StudyReport) -> list[str]:
-    """Steps of the cohort definition, in order, over all sites."""
-    return list(dict.fromkeys(step.step for site in report.participants for step in site.flow))
+    """Steps of the cohort definition over all sites: the first, and those that left something out."""
+    names = list(dict.fromkeys(step.step for site in report.participants for step in site.flow))
+    told = {
+        after.step
+        for site in report.participants
+        for before, after in pairwise(site.flow)
+        if (before.records, before.patients) != (after.records, after.patients)
+    }
+    return [name for name in names if name in told or name == names[0]]
 
 
 def _step_of(participant: Participant, name: str) -> FlowStep | None:

@@ -16,6 +16,7 @@ _MANY_PATIENTS: Final = 1000
 """From here on, a third decimal is more than noise."""
 _MINUS: Final = "−"
 _SHORT_NOTE: Final = 18
+_MOST_DECIMALS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Numbers:
         if described.in_outcome_unit:
             return _decimals_by_size(self._sizes())
         patients = sum(entry.test_patients or 0 for entry in self.report.participants)
-        return (3 if patients >= _MANY_PATIENTS else 2) + described.extra_digits
+        usual = (3 if patients >= _MANY_PATIENTS else 2) + described.extra_digits
+        return max(usual, self._decimals_below_one(metric, usual))
 
     def number(self, value: float, metric: str) -> str:
         """A figure; differences around zero carry a sign."""
@@ -74,6 +76,15 @@ class Numbers:
     def round_number(self, value: float, metric: str) -> str:
         """A figure of one round: sites compute it on the scaled outcome, whose size is not that of its unit."""
         return f"{value:.3g}" if metric_of(metric).in_outcome_unit else self.number(value, metric)
+
+    def _decimals_below_one(self, metric: str, usual: int) -> int:
+        """Enough decimals that a figure below 1 is not shown as a perfect 1."""
+        estimates = (setting.overall.get(metric) for setting in self.report.performance)
+        values = [entry.value for entry in estimates if entry is not None and entry.value is not None]
+        decimals = usual
+        while decimals < _MOST_DECIMALS and any(value < 1 and round(value, decimals) == 1 for value in values):
+            decimals += 1
+        return decimals
 
     def _sizes(self) -> list[float]:
         """Figures in the unit of the outcome: all get the digits that the largest deserves."""

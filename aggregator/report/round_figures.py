@@ -23,7 +23,8 @@ def round_figures(report: StudyReport) -> tuple[Picture, ...]:
             "Length of the change",
             rounds=rounds,
             draw=lambda axes: _plot_rounds(axes, rounds, [point.update_norm for point in rounds]),
-            caption="How far the shared model moved in each round. It should settle.",
+            caption="How far the shared model moved in each round. "
+            + ("The noise of privacy keeps it moving." if report.privacy.private else "It should settle."),
         )
     )
     if any(point.epsilon_spent for point in rounds):

@@ -78,19 +78,45 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
     assert [module.label for module in modules() if module.path.stem in empty or module.path.parent.name in empty] == []
 
 
-@pytest.mark.parametrize("marker", ["noqa", "type: ignore", "pyright: ignore"])
-def test_every_silenced_finding_names_its_code_and_reason(marker: str) -> None:
-    # `
-    pattern = {
-        # Two codes need no reason: a number that stands beside its meaning, an argument that a behaviour prescribes.
-        "noqa": re.compile(r"# noqa: ([A-Z]+[0-9]+(, ?[A-Z]+[0-9]+)* +- \S+|(PLR2004|ARG002)$)"),
-        "type: ignore": re.compile(r"(?!)"),  # one type checker, one spelling
-        "pyright: ignore": re.compile(r"# pyright: ignore\[\w+(, ?\w+)*\] +- \S+"),
-    }[marker]
-    silent = [
-        f"{module.label}:{number}: {line.strip()}"
-        for module in modules()
-        for number, line in enumerate(module.text.splitlines(), start=1)
-        if f"# {marker}" in line and not pattern.search(line)
-    ]
+# Two codes need no reason: a number that stands beside its meaning, an argument that a behaviour prescribes.
+SELF_EXPLAINING = {"PLR2004", "ARG002"}
+SILENCED = re.compile(r"# (?:noqa|pyright: ignore|type: ignore)(?:: ?| ?\[)?([\w, ]*)\]?")
+
+
+def _is_explained(line: str, above: str) -> bool:
+    """Codes are named, and a reason stands at the end of the line or in a comment just above it."""
+    codes = {code.strip() for found in SILENCED.findall(line) for code in found.split(",")} - {""}
+    if not codes or "# type: ignore" in line:  # one type checker, one spelling
+        return False
+    has_reason = re.search(r"(?:^| )- \S", SILENCED.split(line, maxsplit=1)[-1]) or above.strip().startswith("#")
+    return bool(has_reason) or codes <= SELF_EXPLAINING
+
+
+def test_every_silenced_finding_names_its_code_and_reason() -> None:
+    silent: list[str] = []
+    for module in modules():
+        above = ""  # the last line that silences nothing: one comment may explain several lines
+        for number, line in enumerate(module.text.splitlines(), start=1):
+            if not SILENCED.search(line):
+                above = line
+            elif not _is_explained(line, above):
+                silent.append(f"{module.label}:{number}: {line.strip()}")
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("line", "above", "is_explained"),
+    [
+        ("x = 1  # noqa: T201 - the command's output", "", True),
+        ("x = 1  # noqa: ARG001, ANN401 - Flower's signature", "", True),
+        ("x = 1  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public name", "", True),
+        ("x = 1  # pyright: ignore[reportPrivateUsage]", "# torch has no public name for it", True),
+        ("x = 1  # noqa: PLR2004", "", True),
+        ("x = 1  # noqa: T201", "y = 2", False),
+        ("x = 1  # noqa", "# why", False),
+        ("x = 1  # pyright: ignore", "# why", False),
+        ("x = 1  # type: ignore[attr] - why", "", False),
+    ],
+)
+def test_what_counts_as_explained(line: str, above: str, is_explained: bool) -> None:
+    assert _is_explained(line, above) == is_explained

@@ -86,7 +86,15 @@ def test_an_interval_from_part_of_the_draws_says_so():
 
 
 def test_a_perfect_share_among_few_patients_is_not_certain():
-    found = estimates({"accuracy": 1.0}, {"accuracy": np.ones(100)}, confidence_level=0.95, num_patients=8)["accuracy"]
+    found = estimates(
+        {"accuracy": 1.0, "specificity": 1.0},
+        {"accuracy": np.ones(100), "specificity": np.ones(100)},
+        confidence_level=0.95,
+        num_patients=8,
+        shares={"accuracy": 8, "specificity": 3},
+    )
+    assert found["specificity"].lower == pytest.approx(0.438, abs=1e-3)  # Wilson, 3 of 3
+    found = found["accuracy"]
     assert found.upper == 1.0
     assert found.lower == pytest.approx(0.676, abs=1e-3)  # Wilson, 8 of 8
     assert "Wilson" in found.note

@@ -102,3 +102,12 @@ def test_spread_over_seeds_leaves_out_what_is_not_defined():
     assert found.lower < found.mean < found.upper
     certain = {"a": Scored("binary", np.full(9, 0.9), np.ones(9), np.arange(9))}
     assert "auroc" not in over_seeds([*runs, certain], confidence_level=0.95)
+
+
+def test_a_perfect_specificity_is_a_share_of_those_without_the_outcome():
+    outcomes = np.repeat([1.0, 0.0], [50, 4])
+    found = performance({"a": Scored("binary", np.where(outcomes == 1, 0.4, 0.1), outcomes, np.arange(54))})
+    specificity = found.overall["specificity"]
+    assert (specificity.value, specificity.note) == (1.0, "Wilson interval")
+    assert specificity.lower == pytest.approx(0.510, abs=1e-3)  # Wilson, 4 of 4
+    assert found.overall["auroc"].note == "no interval: all draws agree"

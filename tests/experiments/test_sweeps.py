@@ -33,6 +33,7 @@ def finish(folder, *, epsilon, value, algorithm="fedavg", study="demo", seeds=2,
     }
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary | changes))
+    (folder / "settings.json").write_text("{}")
 
 
 @pytest.fixture
@@ -130,6 +131,34 @@ def test_two_studies_are_not_one_line(tmp_path):
 def test_a_single_simulation_is_a_sweep_of_one(tmp_path):
     finish(tmp_path / "run", epsilon=2.0, value=0.8)
     assert {row.run for row in summarise_sweep(tmp_path / "run").rows} == {"demo"}
+
+
+def test_copies_in_a_trackers_artefacts_are_not_simulations(sweep_folder):
+    copy = sweep_folder / "mlartifacts" / "1" / "artifacts"
+    copy.mkdir(parents=True)
+    (copy / "summary.json").write_bytes((sweep_folder / "0" / "summary.json").read_bytes())
+    assert len(summarise_sweep(sweep_folder).of_metric("federated")) == 12
+
+
+def plan(folder, *labels):
+    settings = {
+        "study": {"name": "demo"},
+        "model": {"kind": "linear"},
+        "privacy": {"kind": "none"},
+        "algorithm": {"kind": "fedavg"},
+        "schedule": {"rounds": 1, "local_steps": 1, "optimiser": {"learning_rate": 0.1}},
+        "engine": {"kind": "inline"},
+    }
+    jobs = [{"folder": str(number), "label": label, "settings": settings} for number, label in enumerate(labels)]
+    (folder / "sweep.json").write_text(json.dumps({"overrides": [], "jobs": jobs}))
+
+
+def test_a_plan_names_the_runs_by_what_the_columns_do_not_say(sweep_folder):
+    plan(sweep_folder, "privacy.epsilon=1 algorithm=fedprox", "privacy.epsilon=8 privacy.clipping_norm=2", "unfinished")
+    (sweep_folder / "2" / "summary.json").unlink()
+    runs = {row.run for row in summarise_sweep(sweep_folder).rows}
+    assert runs == {"0", "1: privacy.clipping_norm=2"}
+    assert (sweep_folder / "sweep.json").read_text().startswith('{"overrides"')
 
 
 def test_nothing_finished_is_an_error_that_says_what_to_do(tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from aggregator.report.content import StudyReport
+from aggregator.report.content import FlowStep, StudyReport
 from aggregator.report.html import render_html, write_report
 from tests.example_report import RUN, SITES, example_report
 
@@ -176,6 +176,17 @@ def test_real_patients_have_no_counts_and_no_performance(report):
     assert "counts stay at the sites" in page.words
     assert "Performance over all sites" not in page.words
     assert page.open == []
+
+
+def test_steps_that_left_out_no_one_are_not_shown(report):
+    first = report.participants[0]
+    idle = tuple(FlowStep(step=f"x{number} present", records=700, patients=350) for number in range(30))
+    flow = (*first.flow[:2], *idle, first.flow[2])
+    longer = first.model_copy(update={"flow": flow})
+    words = Page(render_html(report.model_copy(update={"participants": (longer, *report.participants[1:])}))).words
+    assert "x3 present" not in words
+    for step in ("read", "included", "complete"):
+        assert f" {step} " in words
 
 
 def test_many_rounds_make_a_short_table(report):

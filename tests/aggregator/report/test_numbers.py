@@ -54,3 +54,12 @@ def test_a_spread_over_seeds(numbers):
     spread = SeedSpread(values=(0.8, 0.82), mean=0.81, lower=0.79, upper=0.83)
     assert "0.79 to 0.83" in numbers.spread(spread, "auroc")
     assert "–" in numbers.spread(None, "auroc")
+
+
+def test_a_figure_below_one_is_not_shown_as_perfect(numbers):
+    report = numbers.report
+    first = report.performance[0]
+    near = first.model_copy(update={"overall": first.overall | {"auroc": Estimate(value=0.9962)}})
+    assert Numbers(report.model_copy(update={"performance": (near,)})).number(0.9962, "auroc") == "0.996"
+    perfect = first.model_copy(update={"overall": first.overall | {"auroc": Estimate(value=1.0)}})
+    assert Numbers(report.model_copy(update={"performance": (perfect,)})).number(1.0, "auroc") == "1.00"

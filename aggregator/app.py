@@ -83,7 +83,9 @@ class GridTransport:
             else:
                 content = answer.content[_RECORD]["content"]
                 is_bytes = isinstance(content, bytes)
-                yield SiteReply(site=site, content=content if is_bytes else None, reason="" if is_bytes else "unreachable")
+                yield SiteReply(
+                    site=site, content=content if is_bytes else None, reason="" if is_bytes else "unreachable"
+                )
 
     def _ask(self, messages: list[Message], *, deadline: float) -> Iterator[tuple[int, Message | None]]:
         node_by_message = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,7 +75,13 @@ def simulate(
     from experiments.simulate import simulate as run_simulation
 
     with _stdout_kept_for_json(as_json=as_json):
-        summary = run_simulation(settings, output=folder, data=data, progress=progress)
+        summary = run_simulation(
+            settings,
+            output=folder,
+            data=data,
+            progress=progress,
+            command=shlex.join(["cohortium", "simulate", *chosen]),
+        )
     _show_summary(summary, as_json=as_json)
 
 

@@ -11,7 +11,7 @@ from aggregator.report.content import FlowStep, Participant, SiteReadiness, Vari
 from experiments.performance import ScoredBySite
 from experiments.predictions import Scored
 from federation.data.contract import Categorical, DataContract, Ordinal
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 from federation.study.manifest import StudyManifest
 from site_client.patients import Attrition
 

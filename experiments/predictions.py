@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import InternalError
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]

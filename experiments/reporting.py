@@ -12,11 +12,10 @@ from experiments.assessment import RunFacts, assess
 from experiments.predictions import SitePredictions
 from experiments.settings import SimulationSettings
 from experiments.summary import POOLED_AT_SITES
-from federation.durable_files import write_durably
 from federation.privacy.randomness import fresh_streams, seeded_streams
 
 if TYPE_CHECKING:
-    from experiments.simulate import SeedRun
+    from experiments.study_run import SeedRun
 
 _FILES: Final = (
     ReportFile(name="report.json", description="this report as data"),
@@ -27,19 +26,22 @@ _FILES: Final = (
 )
 
 
-def write_report(settings: SimulationSettings, output: Path, *, runs: Sequence[SeedRun], today: dt.date) -> Path:
-    """Write ``report.json`` and ``report.html`` of the first seed, with the spread over all seeds.
+def write_report(
+    settings: SimulationSettings, output: Path, *, runs: Sequence[SeedRun], today: dt.date, command: str
+) -> tuple[Path, ...]:
+    """Write page, data and figures of the first seed's report, with the spread over all seeds.
 
     Args:
         settings: The simulation's settings.
         output: The simulation's folder.
         runs: One per seed.
         today: Shown as the report's date.
+        command: That gives the same figures again.
 
     Returns:
-        Path of the HTML file.
+        The files, the HTML page first.
     """
-    from aggregator.report.html import render_html
+    from aggregator.report.html import write_report as write_files
 
     first = runs[0]
     manifest = first.outcome.manifest
@@ -55,7 +57,7 @@ def write_report(settings: SimulationSettings, output: Path, *, runs: Sequence[S
         readiness={site: found.verdict().variables for site, found in first.prepared.readiness.items()},
         run=RunFacts(
             created=today.isoformat(),
-            command=f"cohortium simulate --resume {output}",
+            command=command,
             seeds=settings.seeds,
             seeded=settings.seeded,
             software=manifest.software,
@@ -66,10 +68,7 @@ def write_report(settings: SimulationSettings, output: Path, *, runs: Sequence[S
         ),
         generator=streams.stream("bootstrap"),
     )
-    write_durably(output / "report.json", report.model_dump_json(indent=1).encode())
-    path = output / "report.html"
-    write_durably(path, render_html(report).encode())
-    return path
+    return write_files(report, output)
 
 
 def _shown(run: SeedRun) -> dict[str, tuple[SitePredictions, ...]]:

@@ -23,21 +23,20 @@ from experiments.summary import (
 )
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError, CohortiumError, ConfigurationError, StudyInterruptedError
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aggregator.tracking import Tracker
-    from experiments.preparation import PreparedSites
     from experiments.progress import ProgressBoard
     from experiments.studies.catalogue import PreparedStudy
-    from experiments.study_run import RunOutcome
+    from experiments.study_run import SeedRun
 
 SWEEP_FILE: Final = "sweep.json"
 """In the folder above, if this simulation is a job of a sweep."""
 SETTINGS_FILE: Final = "settings.json"
 SUMMARY_FILE: Final = "summary.json"
+COMMAND_FILE: Final = "command.txt"
 REPORT_FILE: Final = "report.html"
 
 
@@ -59,7 +58,7 @@ class Workspace:
 
 
 def simulate(
-    settings: SimulationSettings, *, output: Path, data: Path | None, progress: Console | None
+    settings: SimulationSettings, *, output: Path, data: Path | None, progress: Console | None, command: str = ""
 ) -> SimulationSummary:
     """Run a simulation in a new folder.
 
@@ -68,6 +67,7 @@ def simulate(
         output: The simulation's own folder; made if absent.
         data: Folder of downloaded records (``COHORTIUM_DATA``).
         progress: Where progress is shown; ``None``: nowhere.
+        command: Command line that gives the same figures again; kept for a resumed run.
 
     Raises:
         ConfigurationError: If the folder already holds another simulation.
@@ -82,6 +82,8 @@ def simulate(
             remedy=f"choose another --output, or continue that one with `cohortium simulate --resume {output}`",
         )
     write_durably(stored, text.encode())
+    if command:
+        write_durably(output / COMMAND_FILE, command.encode())
     workspace = Workspace(output=output.resolve(), data=data, console=progress, today=dt.datetime.now(dt.UTC).date())
     try:
         return _simulate(settings, workspace)
@@ -136,15 +138,6 @@ def _simulate(settings: SimulationSettings, workspace: Workspace) -> SimulationS
     return summary
 
 
-@dataclass(frozen=True)
-class SeedRun:
-    """One seed's preparation, outcome and tracker."""
-
-    prepared: PreparedSites
-    outcome: RunOutcome
-    tracker: Tracker
-
-
 def _one_seed(
     settings: SimulationSettings,
     workspace: Workspace,
@@ -155,7 +148,7 @@ def _one_seed(
 ) -> SeedRun:
     from aggregator.outbox_tracker import open_tracker
     from experiments.preparation import prepare_sites
-    from experiments.study_run import run_seed
+    from experiments.study_run import SeedRun, run_seed
     from federation.privacy.randomness import fresh_streams, seeded_streams
 
     board.seed(seed)
@@ -203,7 +196,9 @@ def _conclude(
     first = runs[0]
     manifest = first.outcome.manifest
     rows = summary_rows(manifest.task, [run.outcome.predictions for run in runs])
-    report = write_report(settings, workspace.output, runs=runs, today=workspace.today)
+    typed = workspace.output / COMMAND_FILE
+    command = typed.read_text() if typed.is_file() else ""
+    files = write_report(settings, workspace.output, runs=runs, today=workspace.today, command=command)
     epsilon, delta = privacy_target(settings)
     last = first.outcome.result.rounds[-1]
     summary = SimulationSummary(
@@ -219,7 +214,7 @@ def _conclude(
         seeds=settings.seeds,
         seeded=settings.seeded,
         output=str(workspace.output),
-        report=str(report),
+        report=str(files[0]),
         mlflow_command=mlflow_ui_command(tracking_target(settings, workspace.output)) or None,
         manifest_digest=manifest.digest,
         model_digest=last.model_digest,
@@ -230,8 +225,8 @@ def _conclude(
     write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())
     for run in runs:
         _record(run, workspace.output / f"seed-{run.outcome.seed}", manifest.task)
-    for name in (REPORT_FILE, "report.json", SUMMARY_FILE):
-        first.tracker.record_artefact(workspace.output / name)
+    for path in (*files, workspace.output / SUMMARY_FILE):
+        first.tracker.record_artefact(path, folder="figures" if path.suffix == ".svg" else "")
     return summary
 
 

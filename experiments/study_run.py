@@ -54,6 +54,15 @@ class RunOutcome:
     predictions: Mapping[str, tuple[SitePredictions, ...]] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed's preparation, outcome and tracker."""
+
+    prepared: PreparedSites
+    outcome: RunOutcome
+    tracker: Tracker
+
+
 def run_seed(
     settings: SimulationSettings,
     sites: PreparedSites,

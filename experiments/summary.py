@@ -13,7 +13,7 @@ from experiments.point_metrics import point_metrics
 from experiments.predictions import SitePredictions, joined, scored
 from experiments.settings import PatientLevelChoice, SimulationSettings
 from federation.documents import Document
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 
 POOLED_AT_SITES: Final = "pooled_at_sites"
 """A recipe's pooled model on test records as each site scales them: what FLamby publishes by site."""

@@ -32,7 +32,7 @@ from federation.data.contract import (
 from federation.data.encoding import decode_outcome, encode_features, feature_names, num_outputs
 from federation.documents import Document
 from federation.errors import ConfigurationError
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 from federation.privacy.randomness import RandomStreams
 from site_client.patients import Records
 

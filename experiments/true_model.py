@@ -15,8 +15,7 @@ from scipy.special import expit
 
 from federation.documents import Document
 from federation.errors import ConfigurationError
-from federation.identifiers import SiteId
-from federation.models.spec import TaskKind
+from federation.identifiers import SiteId, TaskKind
 
 FloatArray = NDArray[np.float64]
 

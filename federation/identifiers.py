@@ -1,12 +1,12 @@
-"""Names of sites and studies, as types that cannot be confused.
+"""Names of sites and studies, and the few words that every part shares, as types that cannot be confused.
 
-Both are short lower-case words that are safe in file names, URLs, MLflow tags and logs.
+Names are short lower-case words that are safe in file names, URLs, MLflow tags and logs.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -34,3 +34,9 @@ VariableName = Annotated[str, AfterValidator(_check_name)]
 
 RoundNumber = Annotated[int, Field(ge=1)]
 """One exchange from invitation to new global parameters; starts at 1."""
+
+TaskKind = Literal["binary", "multiclass", "regression"]
+"""What kind of outcome is predicted."""
+
+Provenance = Literal["synthetic", "public", "patients"]
+"""Where a cohort comes from. ``patients``: real and not public; seeds and raw metrics are refused on such a cohort."""

@@ -19,8 +19,8 @@ from opacus import GradSampleModule
 from torch import nn
 
 from federation.errors import InternalError
+from federation.identifiers import TaskKind
 from federation.models.losses import record_losses
-from federation.models.spec import TaskKind
 from federation.privacy.clipping import FloatArray, clipped_sum
 from site_client.patients import IndexArray, PatientDataset
 

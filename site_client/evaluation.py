@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from federation.identifiers import TaskKind
 from federation.models.losses import scores
 from federation.models.metrics import MetricSums, metric_sums
-from federation.models.spec import TaskKind
 from site_client.patients import PatientDataset
 
 _RECORDS: Final = 4096

@@ -16,7 +16,7 @@ from federation.data.cohort import CohortDefinition
 from federation.data.contract import DataContract
 from federation.data.encoding import encode_features, encode_outcome, feature_names
 from federation.errors import InternalError, MappingError
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 from site_client.data_checks import Assessment, assess
 from site_client.division import divide, patient_order
 from site_client.patients import Attrition, PatientDataset, Records, SiteData

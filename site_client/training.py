@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from federation.errors import CohortTooSmallError, InternalError, ModelRefusedError, NonFiniteModelError
+from federation.identifiers import TaskKind
 from federation.models.losses import record_losses
 from federation.models.parameters import Vector, flatten
-from federation.models.spec import TaskKind
 from federation.privacy.accounting import round_event
 from federation.privacy.independence import BATCH_NORM, check_independence
 from federation.privacy.noise import noisy_mean

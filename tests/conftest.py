@@ -44,12 +44,12 @@ def repository() -> Path:
 def cohortium_data() -> Path:
     """The folder of openly licensed hospital files named by ``COHORTIUM_DATA``; skips by that name where it is absent."""
     named = os.environ.get("COHORTIUM_DATA", "")
-    if not named:
-        pytest.skip("COHORTIUM_DATA is not set: it names the folder of hospital files (docs: CONTRIBUTING.md)")
-    folder = Path(named)
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.fail(f"COHORTIUM_DATA: expected a folder, got {named!r}")
-    return folder
+        if named:
+            pytest.fail(f"COHORTIUM_DATA: expected a folder, got {named!r}")
+        pytest.skip("COHORTIUM_DATA is not set: it names the folder of hospital files (docs: CONTRIBUTING.md)")
+    return folder.resolve()
 
 
 def _data_folder(data: Path, name: str) -> Path:

@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from federation.data.cohort import Provenance
 from federation.documents import Document
-from federation.models.spec import TaskKind
+from federation.identifiers import Provenance, TaskKind
 
 Count = Annotated[int, Field(ge=0)]
 

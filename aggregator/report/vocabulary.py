@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 
 
 @dataclass(frozen=True)

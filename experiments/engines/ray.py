@@ -55,7 +55,7 @@ def run_with_ray(
     """
     os.environ.update(_QUIET)  # before Flower and Ray are imported: both read these at import
     try:
-        import ray  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        import ray  # noqa: F401  # pyright: ignore[reportUnusedImport] - is it there?
         from flwr.serverapp import ServerApp
         from flwr.simulation import run_simulation
     except ImportError as failure:

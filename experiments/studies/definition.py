@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from federation.data.cohort import CohortDefinition, Provenance
+from federation.data.cohort import CohortDefinition
 from federation.data.contract import DataContract
 from federation.errors import ConfigurationError, ManifestError, RecordsUnreadableError
-from federation.models.spec import TaskKind
+from federation.identifiers import Provenance, TaskKind
 from site_client.patients import SiteData
 from site_client.sources.source import RecordSource
 

@@ -13,12 +13,9 @@ from pydantic import Field, model_validator
 from federation.data.contract import Categorical, DataContract, Ordinal
 from federation.documents import Document
 from federation.errors import ManifestError
-from federation.identifiers import VariableName
+from federation.identifiers import Provenance, VariableName
 
 Scalar = bool | int | float | str
-
-Provenance = Literal["synthetic", "public", "patients"]
-"""``patients``: real and not public. Seeds and raw metrics are refused on such a cohort."""
 
 
 class Criterion(Document):

@@ -37,7 +37,7 @@ from federation.data.contract import (
     Variable,
 )
 from federation.errors import InternalError
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 
 FloatArray = NDArray[np.float64]
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from federation.errors import ManifestError, ModelRefusedError
+from federation.identifiers import TaskKind
 from federation.models.parameters import initial_parameters, load
-from federation.models.spec import Activation, CnnSpec, LinearSpec, MlpSpec, ModelSpec, TaskKind
+from federation.models.spec import Activation, CnnSpec, LinearSpec, MlpSpec, ModelSpec
 
 _GROUPS = (8, 4, 2, 1)
 """Numbers of groups tried for group normalisation, in this order."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from federation.errors import InternalError
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 
 
 def record_losses(task: TaskKind, outputs: Tensor, outcomes: Tensor) -> Tensor:

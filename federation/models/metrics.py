@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from federation.errors import InvalidInputError, TransportError
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 
 FloatArray = NDArray[np.float64]
 

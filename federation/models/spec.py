@@ -8,7 +8,6 @@ from pydantic import Field
 
 from federation.documents import Document
 
-TaskKind = Literal["binary", "multiclass", "regression"]
 Activation = Literal["relu", "tanh", "gelu"]
 Normalisation = Literal["none", "layer", "group", "batch"]
 Width = Annotated[int, Field(ge=1, le=65_536)]

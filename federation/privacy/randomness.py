@@ -20,8 +20,8 @@ from typing import Final
 from numpy.random import Generator
 from randomgen import ChaCha
 
-from federation.data.cohort import Provenance
 from federation.errors import InvalidInputError, TestModeRefusedError
+from federation.identifiers import Provenance
 
 _KEY_BYTES: Final = 32
 _ROUNDS: Final = 20

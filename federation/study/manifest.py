@@ -23,8 +23,8 @@ from federation.data.contract import (
 )
 from federation.documents import Document, Json
 from federation.errors import ManifestError, TamperedManifestError
-from federation.identifiers import SiteId, StudyId
-from federation.models.spec import LinearSpec, ModelSpec, TaskKind
+from federation.identifiers import SiteId, StudyId, TaskKind
+from federation.models.spec import LinearSpec, ModelSpec
 from federation.privacy.accounting import epsilon_of
 from federation.privacy.promise import MechanismSpec, PatientLevelPrivacy, PrivacyEvent, PrivacySpec
 from federation.study.schedule import Schedule

@@ -83,7 +83,7 @@ def conversion_query(mapping: SiteMapping, contract: DataContract, *, relation: 
     values = [f"{one.value} AS {value_column(index)}, {status_column(index)}" for index, one in enumerate(variables)]
     # Names, codes and constants in it are quoted by `identifier` and `literal`.
     return (
-        f"SELECT {KEY}, CASE WHEN {DATE_STATUS} = 0 THEN CAST({DATE} AS DATE) END AS {DATE}, {DATE_STATUS}, "  # noqa: S608
+        f"SELECT {KEY}, CASE WHEN {DATE_STATUS} = 0 THEN CAST({DATE} AS DATE) END AS {DATE}, {DATE_STATUS}, "  # noqa: S608 - every part is quoted
         f"{', '.join(values)} FROM (SELECT *, {_date_status()}, {', '.join(judged)} "
         f"FROM (SELECT *, {_date(mapping)} AS {DATE}, {', '.join(parsed)} "
         f"FROM (SELECT {', '.join(texts)} FROM {identifier(relation)})))"

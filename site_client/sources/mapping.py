@@ -209,7 +209,7 @@ class SiteMapping(Document):
 
 def _nearest(absent: Iterable[str], present: Iterable[str]) -> str:
     names = list(present)
-    pairs = [(name, difflib.get_close_matches(name, names, n=1)) for name in absent]
+    pairs = [(name, difflib.get_close_matches(name, names, n=1, cutoff=0.5)) for name in absent]
     close = [f"{found[0]!r} may be meant as {name!r}" for name, found in pairs if found]
     return f" ({'; '.join(close)})" if close else ""
 

@@ -15,6 +15,7 @@ import re
 import tokenize
 from dataclasses import dataclass
 
+import numpy as np
 import pint
 from pint.facets.plain import PlainQuantity
 
@@ -91,7 +92,8 @@ def convert_factor(
     target = _quantity(contract_unit, variable=variable, site=site)
     mass = None if molar_mass is None else _molar_mass(molar_mass, variable=variable, site=site)
     try:
-        low, middle, high = (_converted(value, source, target, mass) for value in (0.0, _SPAN, 2 * _SPAN))
+        with np.errstate(over="ignore"):  # logarithmic units overflow, and are then refused below
+            low, middle, high = (_converted(value, source, target, mass) for value in (0.0, _SPAN, 2 * _SPAN))
     except (pint.PintError, ArithmeticError, ValueError):
         low = middle = high = math.nan
     factor = (middle - low) / _SPAN

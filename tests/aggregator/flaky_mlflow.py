@@ -94,12 +94,13 @@ class FlakyMlflow:
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self._serve(self.path, json.loads(content or b"{}"))
 
-            do_PATCH = do_POST
+            do_PATCH = do_POST  # noqa: N815 - http.server's name
 
             def _serve(self, path, body):
                 is_due = server.fail_every and next(server._number) % server.fail_every == 0
                 way = next(server._ways) if is_due else ""
-                server.failures[way] += 1 if way else 0
+                if way:
+                    server.failures[way] += 1
                 if way == "before":
                     return self._reply(503, b'{"error_code": "TEMPORARILY_UNAVAILABLE"}')
                 status, answer = server.answer(path.removeprefix("/api/2.0/mlflow/"), body)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from aggregator.delivery_process import DeliveryProcess, _note, _visit, _Visit, serve
+from aggregator.delivery_process import DeliveryProcess, _note, _Visit, _visit, serve
 from aggregator.mlflow_delivery import Delivery
 from aggregator.outbox import Outbox
 from aggregator.outbox_tracker import OutboxTracker

@@ -18,7 +18,6 @@ from tests.aggregator.flaky_mlflow import FlakyMlflow
 from tests.aggregator.tracked_run import Database, history, recorded, round_result, runs_of, server_target
 from tests.small_study import manifest
 
-
 QUIET = """
 import os, socket, sys, threading
 from pathlib import Path
@@ -209,7 +208,7 @@ def test_what_mlflow_refuses_is_set_aside_alone(target, tmp_path) -> None:
 
 
 def test_a_server_that_fails_now_and_then_gets_everything_once(tmp_path) -> None:
-    with FlakyMlflow(tmp_path / "artefacts", fail_every=5) as server:
+    with FlakyMlflow(tmp_path / "artefacts", fail_every=7) as server:
         target = TrackingTarget.choose("server", uri=server.uri, output=tmp_path)
         outbox = recorded(tmp_path / "tracking", target, rounds=12)
         tries = 0

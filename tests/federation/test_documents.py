@@ -103,7 +103,11 @@ examples = st.builds(
     count=st.integers(-(2**62), 2**62),
     ratio=st.floats(allow_nan=False, allow_infinity=False).map(lambda value: value + 0.0),  # -0.0 equals 0.0
     tags=st.lists(st.text("ab", max_size=2), max_size=3).map(tuple),
-    parts=st.dictionaries(st.text("xy", max_size=2), st.builds(Inner, weight=st.floats(-1e300, 1e300).map(lambda value: value + 0.0)), max_size=2),
+    parts=st.dictionaries(
+        st.text("xy", max_size=2),
+        st.builds(Inner, weight=st.floats(-1e300, 1e300).map(lambda value: value + 0.0)),
+        max_size=2,
+    ),
 )
 
 

@@ -62,7 +62,7 @@ def contract(**changes: object) -> DataContract:
     """The contract; keys are variables, values what differs in them."""
     data = copy.deepcopy(CONTRACT)
     for entry in [*data["variables"], data["outcome"]]:
-        entry |= changes.pop(entry["name"], {})
+        entry.update(changes.pop(entry["name"], {}))
     return DataContract.from_data(data | changes)
 
 

@@ -130,7 +130,7 @@ def test_global_seeds_do_not_determine_the_noise() -> None:
     results = []
     for _ in range(2):
         torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002 - the trap itself
+        np.random.seed(0)
         results.append(train(dataset(20), streams=fresh_streams()).parameters)
     assert not np.any(results[0] == results[1])
 
@@ -139,7 +139,7 @@ def test_global_seeds_do_not_change_a_seeded_run() -> None:
     results = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - the trap itself
+        np.random.seed(seed)
         results.append(train(dataset(20)).parameters)
     np.testing.assert_array_equal(*results)
 

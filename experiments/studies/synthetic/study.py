@@ -17,7 +17,7 @@ from federation.data.contract import DataContract
 from federation.documents import Json
 from federation.durable_files import write_durably
 from federation.errors import ConfigurationError
-from federation.models.spec import TaskKind
+from federation.identifiers import TaskKind
 from federation.privacy.randomness import seeded_streams
 from site_client.sources.tables import TableSource
 

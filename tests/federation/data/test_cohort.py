@@ -53,7 +53,13 @@ def test_provenance_has_no_default_because_it_unlocks_seeds():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"test_fraction": 0}, {"test_fraction": 1}, {"max_records_per_patient": 0}, {"minimum_patients": 1}, {"salt": "x"}],
+    [
+        {"test_fraction": 0},
+        {"test_fraction": 1},
+        {"max_records_per_patient": 0},
+        {"minimum_patients": 1},
+        {"salt": "x"},
+    ],
 )
 def test_impossible_definitions(changes):
     with pytest.raises(ManifestError, match=next(iter(changes))):

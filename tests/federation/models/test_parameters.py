@@ -116,7 +116,7 @@ def test_convolutions_count_the_kernel_in_the_fan_in_and_norms_start_neutral() -
 def test_initial_values_depend_on_the_public_seed_only() -> None:
     first = initial_parameters(_mlp((4,)), seed=5)
     torch.manual_seed(1)
-    np.random.seed(1)  # noqa: NPY002 - the trap itself
+    np.random.seed(1)
     np.testing.assert_array_equal(initial_parameters(_mlp((4,)), seed=5), first)
     assert not np.any(initial_parameters(_mlp((4,)), seed=6) == first)
 

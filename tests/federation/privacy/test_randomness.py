@@ -63,12 +63,12 @@ def test_global_seeds_neither_determine_nor_change_a_stream() -> None:
     draws = []
     for _ in range(2):
         torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002 - the trap itself
+        np.random.seed(0)
         draws.append(fresh_streams().stream("noise").standard_normal(3))
     assert not np.array_equal(*draws)
-    np.random.seed(1)  # noqa: NPY002 - the trap itself
+    np.random.seed(1)
     before = RandomStreams(KEY).stream("noise").standard_normal(3)
-    np.random.seed(2)  # noqa: NPY002 - the trap itself
+    np.random.seed(2)
     torch.manual_seed(3)
     np.testing.assert_array_equal(RandomStreams(KEY).stream("noise").standard_normal(3), before)
 

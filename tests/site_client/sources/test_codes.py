@@ -8,16 +8,23 @@ from site_client.sources.mapping import VariableMapping
 from tests.site_client.small_site import contract
 
 
-@pytest.mark.parametrize(
-    ("code", "text"), [(1, "1"), (1.0, "1.0"), (True, "true"), (" a ", "a"), ("", ""), (-9, "-9")]
-)
+@pytest.mark.parametrize(("code", "text"), [(1, "1"), (1.0, "1.0"), (True, "true"), (" a ", "a"), ("", ""), (-9, "-9")])
 def test_the_text_of_a_code(code, text):
     assert code_text(code) == text
 
 
 @pytest.mark.parametrize(
     ("text", "canonical"),
-    [("1.0", "1"), ("1.", "1"), ("-9.000", "-9"), ("1", "1"), ("1.50", "1.50"), ("01", "01"), ("V1.0", "V1.0"), ("1E2", "1E2")],
+    [
+        ("1.0", "1"),
+        ("1.", "1"),
+        ("-9.000", "-9"),
+        ("1", "1"),
+        ("1.50", "1.50"),
+        ("01", "01"),
+        ("V1.0", "V1.0"),
+        ("1E2", "1E2"),
+    ],
 )
 def test_whole_numbers_lose_their_point_and_nothing_else_changes(text, canonical):
     assert canonical_code(text) == canonical

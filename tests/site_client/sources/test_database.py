@@ -68,10 +68,12 @@ def test_anything_else_is_refused(database, query):
 def test_rows_are_streamed_in_batches_and_keep_their_order(database, monkeypatch):
     monkeypatch.setattr(home, "BATCH_ROWS", 3)
     rows = [(str(number), None if number % 2 else "ü") for number in range(8)]
-    database.load('a "table"', ['x"y', "z"], iter(rows))
-    found = database.arrays(f'SELECT "x""y" AS x, coalesce(z, \'-\') AS z FROM {identifier("a \"table\"")}')
+    table = 'a "table"'
+    database.load(table, ['x"y', "z"], iter(rows))
+    missing = literal("-")
+    found = database.arrays(f'SELECT "x""y" AS x, coalesce(z, {missing}) AS z FROM {identifier(table)}')
     assert list(zip(found["x"], found["z"], strict=True)) == [(x, z or "-") for x, z in rows]
-    assert database.columns('a "table"') == ('x"y', "z")
+    assert database.columns(table) == ('x"y', "z")
 
 
 def test_an_empty_stream_gives_an_empty_table(database):
@@ -100,10 +102,8 @@ def test_spilled_data_is_private_and_gone_afterwards(tmp_path):
 
 def test_too_little_memory_is_told_as_such(tmp_path):
     resources = Resources(memory_limit="20MB", temporary_folder=tmp_path)
-    with (
-        open_database(resources, site="st_mary") as database,
-        pytest.raises(RecordsUnreadableError, match="too little memory") as caught,
-    ):
+    with open_database(resources, site="st_mary") as database:
         database.run("SET max_temp_directory_size = '0KB'")
-        database.run("CREATE TEMP TABLE t AS SELECT random() AS a, random()::VARCHAR AS b FROM range(3000000)")
+        with pytest.raises(RecordsUnreadableError, match="too little memory") as caught:
+            database.run("CREATE TEMP TABLE t AS SELECT random() AS a, random()::VARCHAR AS b FROM range(3000000)")
     assert "memory_limit" in caught.value.remedy

@@ -24,7 +24,7 @@ def test_no_key_is_given_twice(text):
         "source: {dsn: hunter2}",
         "source: {db_password: hunter2}",
         "source: {path: 'postgresql://me:hunter2@host/db'}",
-        "source: {query: \"host=db password = hunter2\"}",
+        'source: {query: "host=db password = hunter2"}',
         "variables: [{note: 'https://hunter2'}]",
     ],
 )

@@ -11,7 +11,7 @@ from aggregator.report.content import ReportFile
 from experiments.assessment import RunFacts, assess
 from experiments.predictions import SitePredictions
 from experiments.settings import SimulationSettings
-from experiments.summary import POOLED_AT_SITES
+from experiments.summary import OTHER_SCALING
 from federation.privacy.randomness import fresh_streams, seeded_streams
 
 if TYPE_CHECKING:
@@ -72,4 +72,4 @@ def write_report(
 
 
 def _shown(run: SeedRun) -> dict[str, tuple[SitePredictions, ...]]:
-    return {name: found for name, found in run.outcome.predictions.items() if name != POOLED_AT_SITES}
+    return {name: found for name, found in run.outcome.predictions.items() if name not in OTHER_SCALING}

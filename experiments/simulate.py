@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from aggregator.tracking import TrackingTarget, mlflow_ui_command
 from experiments.settings import SimulationSettings
 from experiments.summary import (
-    POOLED_AT_SITES,
+    OTHER_SCALING,
     SimulationSummary,
     compare_with_published,
     privacy_target,
@@ -84,7 +84,7 @@ def simulate(
     write_durably(stored, text.encode())
     if command:
         write_durably(output / COMMAND_FILE, command.encode())
-    workspace = Workspace(output=output.resolve(), data=data, console=progress, today=dt.datetime.now(dt.UTC).date())
+    workspace = Workspace(output=output.resolve(), data=data or default_data(), console=progress, today=dt.datetime.now(dt.UTC).date())
     try:
         return _simulate(settings, workspace)
     except KeyboardInterrupt as interrupt:
@@ -92,6 +92,12 @@ def simulate(
             "stopped by the operator; every finished round is kept",
             remedy=f"continue with: cohortium simulate --resume {output}",
         ) from interrupt
+
+
+def default_data() -> Path | None:
+    """``../shared/data`` if it is there: where a developer's checkout has its hospital files."""
+    folder = Path("../shared/data")
+    return folder.resolve() if folder.is_dir() else None
 
 
 def resume(output: Path, *, data: Path | None, progress: Console | None) -> SimulationSummary:
@@ -219,7 +225,7 @@ def _conclude(
         manifest_digest=manifest.digest,
         model_digest=last.model_digest,
         primary_metric={"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}[manifest.task],
-        settings_table=tuple(row for row in rows if row.setting != POOLED_AT_SITES),
+        settings_table=tuple(row for row in rows if row.setting not in OTHER_SCALING),
         comparisons=compare_with_published(study.definition.expected, rows, algorithm=settings.algorithm.kind),
     )
     write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())
@@ -242,5 +248,5 @@ def _record(run: SeedRun, folder: Path, task: TaskKind) -> None:
     for row in summary_rows(task, [run.outcome.predictions]):
         if row.setting == "federated":
             run.tracker.record_metrics({f"final/{name}": value for name, value in row.metrics.items()})
-        else:
+        elif row.setting not in OTHER_SCALING:
             run.tracker.record_baseline(row.setting, row.metrics, parameters={"setting": row.setting})

@@ -22,7 +22,7 @@ from experiments.engines.inline import InlineTransport
 from experiments.predictions import SitePredictions
 from experiments.preparation import PreparedSites
 from experiments.settings import InlineEngine, RayEngine, SimulationSettings
-from experiments.summary import POOLED_AT_SITES
+from experiments.summary import FEDERATED_AT_POOLED, POOLED_AT_SITES
 from federation.models.parameters import load
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams
@@ -92,6 +92,8 @@ def run_seed(
     training = ReferenceTraining(manifest=manifest, sites=sites.data, streams=streams)
     model = training.model()
     predictions = {"federated": _predict_all(model, result.parameters, sites.data, manifest)}
+    if sites.pooled_data is not sites.data:
+        predictions[FEDERATED_AT_POOLED] = _predict_all(model, result.parameters, sites.pooled_data, manifest)
     wanted = settings.baselines
     if wanted.non_private and isinstance(manifest.privacy, PatientLevelPrivacy):
         plain = federate(

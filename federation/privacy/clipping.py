@@ -52,7 +52,7 @@ def clip(gradients: FloatArray, *, clipping_norm: float) -> FloatArray:
     # Squares of huge or tiny numbers leave the range of float64, and NaN has no norm: measure these few rows again.
     for row in np.flatnonzero(~((norms > _SMALLEST) & (norms < _LARGEST))):
         norms[row] = _careful_norm(gradients[row])
-    factors = np.minimum(1.0, clipping_norm / np.maximum(norms, clipping_norm))
+    factors = clipping_norm / np.maximum(norms, clipping_norm)
     with np.errstate(invalid="ignore"):
         clipped = gradients * factors[:, None]
     # Not left to the factor zero: zero times NaN is NaN.

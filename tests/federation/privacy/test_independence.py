@@ -112,6 +112,7 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     "hand-made memory in a plain attribute": _PlainAttribute,
     "memory that is not used yet": _UnusedMemory,
     "minus the mean of the batch": lambda: _Function(lambda x: x - x.mean(0)),
+    "minus a millionth of the mean of the batch": lambda: _Function(lambda x: x - 1e-6 * x.mean(0)),
     "minus the detached mean of the batch": lambda: _Function(lambda x: x - x.detach().mean(0)),
     "divided by the largest of the batch": lambda: _Function(lambda x: x / x.abs().max()),
     "attention between records": lambda: _Function(lambda x: torch.softmax(x @ x.T, dim=1) @ x),

@@ -59,6 +59,12 @@ def test_encoding_of_labels_is_unambiguous(first: tuple[str | int, ...], second:
     assert (_encode(first) == _encode(second)) == same
 
 
+def test_a_label_cannot_imitate_several() -> None:
+    assert (
+        len({_encode(("a", "b")), _encode(("asb",)), _encode(("ab",)), _encode(("a", "", "b")), _encode(("a", 1))}) == 5
+    )
+
+
 def test_global_seeds_neither_determine_nor_change_a_stream() -> None:
     draws = []
     for _ in range(2):

@@ -99,6 +99,7 @@ def test_too_many_hospitals_are_refused(tmp_path: Path) -> None:
         (gzip.compress(b"\xff\xfe\x00"), "UnicodeDecodeError"),
         (gzip.compress(b"x" * 5000)[:-20], "EOFError"),
     ],
+    ids=["one column", "not gzip", "nobody", "short row", "not text", "cut off"],  # gzip bytes hold the time
 )
 def test_another_file_is_refused_and_nothing_written(content: bytes, got: str, tmp_path: Path) -> None:
     table = tmp_path / "table.csv.gz"

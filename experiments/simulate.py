@@ -84,7 +84,8 @@ def simulate(
     write_durably(stored, text.encode())
     if command:
         write_durably(output / COMMAND_FILE, command.encode())
-    workspace = Workspace(output=output.resolve(), data=data or default_data(), console=progress, today=dt.datetime.now(dt.UTC).date())
+    today = dt.datetime.now(dt.UTC).date()
+    workspace = Workspace(output=output.resolve(), data=data or default_data(), console=progress, today=today)
     try:
         return _simulate(settings, workspace)
     except KeyboardInterrupt as interrupt:

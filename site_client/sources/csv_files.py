@@ -142,7 +142,7 @@ def _first_row(source: CsvSource, path: Path, *, site: str) -> list[str]:
         problem = f"{type(failure).__name__}"
     if problem:
         raise RecordsUnreadableError(
-            f"expected a readable first line in {path.name}, got {problem}",
+            f"expected {path.name} to be text of separated values, got {problem}",
             site=site,
             remedy="set source.encoding (such as latin-1 or cp1252) and source.compression in the mapping",
         )

@@ -25,6 +25,15 @@ BATCH_ROWS: Final = 20_000
 """Rows that are handed over at once: bounds the memory of a stream, whatever the size of the source."""
 
 _Answer = TypeVar("_Answer")
+_QUERY_FAILURES: Final = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConversionException,
+    duckdb.ParserException,
+    duckdb.PermissionException,
+)
+"""What a query of the mapping may cause; our own statements do not."""
+
 _LINE = re.compile(r"CSV Error on Line: (\d+)")
 _WIDTH = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 
@@ -180,13 +189,13 @@ class Database:
             got = f"{width[2]} instead of {width[1]} columns{where}"
             remedy = "check delimiter and quotes of that line, and source.delimiter in the mapping"
         elif isinstance(failure, duckdb.IOException):
-            got, remedy = "a damaged or incomplete file", "copy the file again and compare its size"
-        elif isinstance(failure, duckdb.ProgrammingError):
+            got, remedy = f"a damaged or incomplete file{where}", "copy the file again and compare its size"
+        elif isinstance(failure, _QUERY_FAILURES):
             got = f"SQL that does not fit the table ({type(failure).__name__})"
             remedy = "run `query` of the mapping in the DuckDB shell at the site to see the details"
         else:
-            got = f"a failure of the database ({type(failure).__name__}){where}"
-            remedy = "check that line of the source, its quotes and line ends, and `query` of the mapping"
+            got = f"something else ({type(failure).__name__}){where}"
+            remedy = "check source.kind in the mapping, quotes and line ends of the file, and whether it is complete"
         return RecordsUnreadableError(f"expected a readable table, got {got}", site=self._site, remedy=remedy)
 
 

@@ -94,12 +94,12 @@ def test_a_file_that_cannot_be_read(tmp_path, content):
 
 
 def test_every_variable_of_the_contract_must_be_mapped():
-    data = changed("variables.cholesterol", {"column": "chol"})
+    data = changed("variables.chols", {"column": "chol"})
     del data["variables"]["chol"]
     with pytest.raises(MappingError, match=r"none for \['chol'\]") as caught:
         SiteMapping.from_data(data).check_against(contract())
     assert caught.value.variable == "chol"
-    assert "'cholesterol' may be meant as 'chol'" in caught.value.remedy
+    assert "'chols' may be meant as 'chol'" in caught.value.remedy
 
 
 def test_an_index_date_of_the_contract_must_be_mapped():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from federation.data.cohort import CohortDefinition
 from federation.data.contract import DataContract
+from federation.errors import RecordsError
 from site_client.patients import Records
 from site_client.sources.mapping import SiteMapping
 from site_client.sources.tables import TableSource
@@ -120,3 +122,10 @@ class MemorySource:
 
     def read(self, contract: DataContract, *, today: dt.date) -> Records:
         return self.content
+
+
+def assert_silent(error: RecordsError) -> None:
+    """Neither message nor traceback nor context of an error holds a patient's data."""
+    told = "".join(traceback.format_exception(error, chain=True)) + repr(error.as_dict()) + repr(error.__context__)
+    # Lines of this file quoted in a traceback hold the constant's name, not its value.
+    assert SECRET not in told

@@ -41,7 +41,7 @@ def _variables(report: ReadinessReport) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("variable", overflow="fold")
     for heading in ("missing", "out of range", "unknown codes", "unreadable"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     table.add_column("")
     for variable in report.variables:
         table.add_row(

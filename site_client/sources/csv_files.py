@@ -28,6 +28,9 @@ _DELIMITERS: Final = {",": "','", ";": "';'", "\t": "tab", "|": "'|'", " ": "spa
 _LONGEST_LINE: Final = 4_000_000
 """Characters; a file without line ends must not be read as one line."""
 
+_BUFFER_BYTES: Final = 8_000_000
+"""DuckDB holds several of these; its default of 32 MB each would not fit a small memory limit."""
+
 _DAMAGE: Final = (csv.Error, OSError, EOFError, zlib.error)
 
 
@@ -80,7 +83,7 @@ def read_csv_sql(source: CsvSource, path: Path, names: Sequence[str], *, encodin
         f"SELECT {', '.join(map(identifier, names))} FROM read_csv({literal(str(path))}, auto_detect = false, "  # noqa: S608 - quoted
         f"columns = {{{columns}}}, header = {source.header}, delim = {literal(source.delimiter)}, quote = '\"', "
         f"escape = '\"', nullstr = [{nulls}], encoding = {literal(encoding)}, "
-        f"compression = {literal('gzip' if is_compressed(source, path) else 'none')})"
+        f"buffer_size = {_BUFFER_BYTES}, compression = {literal('gzip' if is_compressed(source, path) else 'none')})"
     )
 
 

@@ -25,7 +25,7 @@ from site_client.sources.database import Database, identifier, literal
 from site_client.sources.mapping import SiteMapping
 from site_client.sources.source import Survey
 
-_CHUNK_ROWS: Final = 500_000
+_CHUNK_ROWS: Final = 100_000
 _LONGEST_KEY: Final = 256
 _WHOLE: Final = 1e-6
 """A converted integer may differ from a whole number by this much."""

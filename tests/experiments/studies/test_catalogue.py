@@ -27,7 +27,7 @@ def test_every_study_has_a_readme_with_what_a_reader_needs(name: str, repository
         "**Ethics.**",
     ):
         assert heading in text
-    assert f"Expected: see table, produced by `cohortium simulate study={name}" in text
+    assert f"`cohortium simulate study={name}" in text  # the command behind the expected figures
 
 
 def test_an_unknown_study_names_the_nearest(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _canonical(value: Json) -> Json:
         case float():
             if not math.isfinite(value):
                 raise ManifestError(f"expected a finite number in a signed document, got {value!r}")
-            return "float:" + repr(value)
+            return "float:" + repr(value + 0.0)  # equal numbers have equal bytes: -0.0 is 0.0
         case int():
             # RFC 8785 numbers are IEEE doubles; beyond 2**53 an integer is written as text.
             return value if abs(value) < 2**53 else f"int:{value}"

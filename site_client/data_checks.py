@@ -68,7 +68,7 @@ def assess(survey: Survey, *, contract: DataContract, definition: CohortDefiniti
     # A cohort of unusable records would mislead.
     findings = None if problems else _assess_cohort(records, contract=contract, definition=definition)
     notices = [Notice(kind="assumed_unit", text=text) for text in survey.notices] + _repetition_notices(
-        duplicates, definition
+        survey, duplicates, definition=definition
     )
     patients = len(np.unique(records.patient_keys))
     attrition = findings.cohort.attrition if findings else Attrition(steps=(("records read", len(records), patients),))
@@ -209,12 +209,13 @@ def _repeated(survey: Survey, duplicates: Duplicates, *, key: str, definition: C
     ]
 
 
-def _repetition_notices(duplicates: Duplicates, definition: CohortDefinition) -> list[Notice]:
+def _repetition_notices(survey: Survey, duplicates: Duplicates, *, definition: CohortDefinition) -> list[Notice]:
     notices: list[Notice] = []
     if duplicates.exact_rows:
         text = f"{duplicates.exact_rows} records repeat another of the same patient in date and every variable"
         notices.append(Notice(kind="repeated_records", text=text))
-    if duplicates.conflicting_patients and definition.max_records_per_patient == 1:
+    # Where repetition is not meant, it is already a problem.
+    if duplicates.conflicting_patients and survey.repeated_patients and definition.max_records_per_patient == 1:
         text = f"{duplicates.conflicting_patients} patients have records that differ; one is kept, chosen by keyed hash"
         notices.append(Notice(kind="conflicting_records", text=text))
     return notices

@@ -8,9 +8,18 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from federation.errors import CohortiumError, ConfigurationError, ManifestError, MappingError, RecordsUnreadableError
+from federation.errors import (
+    CohortiumError,
+    ConfigurationError,
+    ManifestError,
+    MappingError,
+    RecordsUnreadableError,
+    TamperedManifestError,
+)
+from federation.study.manifest import StudyManifest
 from site_client.commands import app
 from tests.site_client.small_site import CONTRACT, MAPPING, SECRET, write
+from tests.small_study import manifest_data
 
 ROWS = [f"p{number},2021-01-01,{20 + number % 80},{100 + number},m,1,1,{number % 2}" for number in range(30)]
 
@@ -85,6 +94,28 @@ def test_one_agreement_is_needed(hospital):
 def test_the_mapping_of_another_site(hospital):
     assert isinstance(run(hospital, "check", "--site", "st_john").exception, MappingError)
     assert run(hospital, "check", "--site", "st_mary").exit_code == 0
+
+
+def sealed(folder, **changes):
+    manifest = StudyManifest.from_data(manifest_data(contract=CONTRACT, **changes))
+    (folder / "study.json").write_text(manifest.sealed(), encoding="utf-8")
+    return ("--manifest", "study.json")
+
+
+def test_a_manifest_brings_its_cohort(hospital):
+    criterion = {"variable": "age", "operator": "ge", "value": 30}
+    result = run(hospital, agreement=sealed(hospital, cohort={"provenance": "patients", "inclusion": [criterion]}))
+    assert result.exit_code == 0, result.output
+    assert "included: age ge 30" in result.output
+    few = run(hospital, agreement=sealed(hospital, cohort={"provenance": "patients", "minimum_patients": 100}))
+    assert few.exit_code == 26
+
+
+def test_a_tampered_manifest_is_refused(hospital):
+    agreement = sealed(hospital)
+    text = (hospital / "study.json").read_text(encoding="utf-8")
+    (hospital / "study.json").write_text(text.replace("Does it work?", "Does it?"), encoding="utf-8")
+    assert isinstance(run(hospital, agreement=agreement).exception, TamperedManifestError)
 
 
 def test_an_unsealed_manifest_is_refused(hospital):

@@ -148,6 +148,7 @@ def test_repeated_patients_are_an_error_where_one_record_is_expected():
     assert error.variable == "patient"
     assert "several of 2 patients" in error.message
     assert "repeated: true" in error.remedy
+    assert "conflicting_records" not in {notice.kind for notice in found.report.notices}
 
 
 @pytest.mark.parametrize("cohort", [{"max_records_per_patient": 2}, {}])

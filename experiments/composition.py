@@ -48,7 +48,8 @@ def compose_privacy(settings: SimulationSettings) -> PrivacySpec:
             epsilon=choice.epsilon,
             delta=choice.delta,
             sampling_numerator=numerator,
-            steps=settings.schedule.rounds * settings.schedule.local_steps,
+            steps=settings.schedule.local_steps,
+            rounds=settings.schedule.rounds,
         ),
     )
 

@@ -16,7 +16,6 @@ from federation.data.cohort import Criterion
 from federation.documents import Document
 from federation.models.spec import ModelSpec
 from federation.privacy.promise import NoPrivacy
-from federation.study.manifest import EvaluationSpec
 from federation.study.schedule import OptimiserSpec, Schedule
 
 
@@ -55,6 +54,13 @@ class AggregationChoice(Document):
     quorum: Annotated[int, Field(ge=1)] | None = None
     """``None``: all sites."""
     weights: Literal["training_patients", "uniform"] = "training_patients"
+
+
+class EvaluationChoice(Document):
+    """What the study releases about performance."""
+
+    release: Literal["none", "sum", "per_site"] = "per_site"
+    score_bins: Annotated[int, Field(ge=10, le=10_000)] = 200
 
 
 class InlineEngine(Document):
@@ -134,7 +140,7 @@ class SimulationSettings(Document):
     schedule: Schedule
     preprocessing: Literal["public_ranges", "site_standardised"] = "public_ranges"
     aggregation: AggregationChoice = AggregationChoice()
-    evaluation: EvaluationSpec = EvaluationSpec()
+    evaluation: EvaluationChoice = EvaluationChoice()
     engine: Annotated[InlineEngine | RayEngine, Field(discriminator="kind")]
     tracking: TrackingChoice = TrackingChoice()
     baselines: BaselineChoice = BaselineChoice()

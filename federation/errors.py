@@ -19,7 +19,11 @@
     ├── RefusalError                     40   valid, understood, and not allowed
     │   ├── PrivacyRefusedError          41   would break the privacy promise
     │   ├── ModelRefusedError            42   the model mixes patients
-    │   └── TestModeRefusedError         43   seeds on a cohort of real patients
+    │   ├── TestModeRefusedError         43   seeds on a cohort of real patients
+    │   ├── BudgetExhaustedError         44   the release would pass the population's privacy cap
+    │   ├── LedgerLockedError            45   a restored backup or a copied ledger: it locked itself
+    │   ├── LedgerDamagedError           46   the ledger's chain or a signature does not hold
+    │   └── AuditFailedError             47   measured leakage above the claimed epsilon
     └── StudyError                       50   a study that cannot go on
         ├── TransportError               51   a site did not answer, or not as agreed
         ├── CheckpointError              52   a checkpoint is unreadable or of another study
@@ -205,6 +209,30 @@ class TestModeRefusedError(RefusalError):
 
     __test__ = False  # not a test class, whatever its name begins with
     exit_code = 43
+
+
+class BudgetExhaustedError(RefusalError):
+    """The release would pass the privacy cap of its patient population. The ledger is unchanged."""
+
+    exit_code = 44
+
+
+class LedgerLockedError(RefusalError):
+    """The ledger is behind or beside what others witnessed: a restored backup or a copied folder. It charges nothing more."""
+
+    exit_code = 45
+
+
+class LedgerDamagedError(RefusalError):
+    """The ledger's hash chain, a signature or a recorded state does not hold."""
+
+    exit_code = 46
+
+
+class AuditFailedError(RefusalError):
+    """An empirical audit measured more leakage than the claimed epsilon allows: nothing is released."""
+
+    exit_code = 47
 
 
 class StudyError(CohortiumError):

@@ -25,7 +25,7 @@ from safetensors.numpy import load_file, save
 from federation.algorithms.fedavg import State
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError, RecordsUnreadableError
-from federation.privacy.promise import PrivacyEvent
+from federation.privacy.events import PrivacyEvent
 from federation.study.manifest import StudyManifest, read_sealed
 from site_client.patients import PatientDataset, SiteData
 

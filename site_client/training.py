@@ -23,7 +23,8 @@ from federation.models.parameters import Vector, flatten
 from federation.privacy.accounting import round_event
 from federation.privacy.independence import BATCH_NORM, check_independence
 from federation.privacy.noise import noisy_mean
-from federation.privacy.promise import MechanismSpec, PrivacyEvent
+from federation.privacy.events import PrivacyEvent
+from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
 from federation.study.schedule import OptimiserSpec, Schedule

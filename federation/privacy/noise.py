@@ -1,28 +1,55 @@
 """Gaussian noise in whole grid steps, and the release of a noisy mean.
 
-Each draw is the scaled sum of four standard normals (Holohan & Braghin 2021), which hides the gaps of a single
-floating-point normal, and is rounded to the grid *before* it meets the sum of the patients.
+Each draw is a Box-Muller normal of two 53-bit uniforms of the ChaCha20 key-stream, rounded to the grid *before* it
+meets the sum of the patients. The gaps between the floating-point normals (Mironov 2012; Jin et al. 2022, arXiv
+2112.05307) are some 2**26 times finer than a grid step and vanish in the rounding, and what is released is the sum of
+two whole numbers. Beyond 8.5 standard deviations, a probability below 1e-16 a coordinate, nothing is drawn.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.random import Generator
 
 from federation.privacy.clipping import GRID_BITS, FloatArray, grid_step
+from federation.privacy.keystream import KeyStream
 from federation.privacy.promise import MechanismSpec
 
-_TERMS: Final = 4
+_PAIRS: Final = 2**14
+"""Pairs of normals made at once: what they need fits into a core's cache."""
+_DISCARDED_BITS: Final = 11
+"""A 64-bit word keeps its upper 53 bits, a float64's."""
 
 
 def standard_normal(size: int, *, generator: Generator) -> FloatArray:
-    """``[size]`` draws of mean 0 and variance 1, each from four normals of the generator."""
-    total = np.zeros(size)
-    for _ in range(_TERMS):
-        total += generator.standard_normal(size)
-    return total / np.sqrt(_TERMS)
+    """``[size]`` independent draws of mean 0 and variance 1 (Box & Muller 1958).
+
+    Args:
+        size: At least 0.
+        generator: A cryptographic stream; gives one key, whatever the size.
+    """
+    stream = KeyStream.from_generator(generator)
+    normals = np.empty(size + size % 2)
+    for start in range(0, len(normals), 2 * _PAIRS):
+        block = normals[start : start + 2 * _PAIRS]
+        _box_muller(stream, torch.from_numpy(block))
+    return normals[:size]
+
+
+def _box_muller(stream: KeyStream, block: torch.Tensor) -> None:
+    """Fill ``[2 * pairs]`` with normals, through torch because its logarithm and cosine are vectorised."""
+    pairs = block.numel() // 2
+    words = (stream.words(2 * pairs) >> np.uint64(_DISCARDED_BITS)).astype(np.float64)
+    uniform = torch.from_numpy(words)
+    # In (0, 1]: the logarithm of zero must not exist.
+    radius = uniform[:pairs].add_(1.0).mul_(2.0**-53).log_().mul_(-2.0).sqrt_()
+    angle = uniform[pairs:].mul_(2.0**-53 * 2 * math.pi)
+    torch.cos(angle, out=block[:pairs]).mul_(radius)
+    torch.sin(angle, out=block[pairs:]).mul_(radius)
 
 
 def grid_noise(size: int, *, mechanism: MechanismSpec, generator: Generator) -> FloatArray:
@@ -36,7 +63,9 @@ def grid_noise(size: int, *, mechanism: MechanismSpec, generator: Generator) -> 
     Returns:
         ``[D]`` whole numbers as float64.
     """
-    return np.rint(standard_normal(size, generator=generator) * (mechanism.noise_multiplier * 2.0**GRID_BITS))
+    noise = standard_normal(size, generator=generator)
+    noise *= mechanism.noise_multiplier * 2.0**GRID_BITS
+    return np.rint(noise, out=noise)
 
 
 def noisy_mean(patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: Generator) -> FloatArray:
@@ -53,5 +82,6 @@ def noisy_mean(patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: 
     Returns:
         ``[D]`` float64, in units of the gradient.
     """
-    total = patient_sum + grid_noise(patient_sum.size, mechanism=mechanism, generator=generator)
+    total = grid_noise(patient_sum.size, mechanism=mechanism, generator=generator)
+    total += patient_sum
     return total * (grid_step(mechanism.clipping_norm) / mechanism.divisor)

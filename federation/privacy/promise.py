@@ -6,14 +6,12 @@ that sampler, clipping, noise, divisor and accountant read, so that they cannot 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from federation.documents import Document
-
-PROBABILITY_DENOMINATOR: Final = 2**53
-"""Sampling probabilities are whole numerators over this, so that the sampler's probability is exactly the accountant's."""
+from federation.privacy.events import PROBABILITY_DENOMINATOR
 
 
 class Guarantee(Document):
@@ -87,15 +85,3 @@ class MechanismSpec(Document):
     def noise_standard_deviation(self) -> float:
         """Of the noise added to the clipped sum, in units of the gradient."""
         return self.noise_multiplier * self.clipping_norm
-
-
-class PrivacyEvent(Document):
-    """What a mechanism did at one site in one round, as data sufficient for any accountant.
-
-    The meaning of a field never changes; an accountant refuses an event it does not know.
-    """
-
-    kind: Literal["poisson_subsampled_gaussian"] = "poisson_subsampled_gaussian"
-    noise_multiplier: Annotated[float, Field(gt=0)]
-    sampling_numerator: Annotated[int, Field(ge=1, le=PROBABILITY_DENOMINATOR)]
-    steps: Annotated[int, Field(ge=1)]

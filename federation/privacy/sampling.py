@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from federation.errors import InvalidInputError
-from federation.privacy.promise import PROBABILITY_DENOMINATOR
+from federation.privacy.events import PROBABILITY_DENOMINATOR
 
 
 def poisson_sample(num_patients: int, *, numerator: int, generator: Generator) -> NDArray[np.int64]:

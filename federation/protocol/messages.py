@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 from federation.documents import Document
 from federation.errors import TransportError
 from federation.identifiers import RoundNumber, SiteId
-from federation.privacy.promise import PrivacyEvent
+from federation.privacy.events import PrivacyEvent
 
 MAXIMUM_BYTES: Final = 2**31
 _HEADER: Final = "cohortium"

@@ -23,10 +23,12 @@ from federation.data.contract import (
 )
 from federation.documents import Document, Json
 from federation.errors import ManifestError, TamperedManifestError
-from federation.identifiers import SiteId, StudyId, TaskKind
+from federation.identifiers import SiteId, StudyId, TaskKind, VariableName
 from federation.models.spec import LinearSpec, ModelSpec
-from federation.privacy.accounting import epsilon_of
-from federation.privacy.promise import MechanismSpec, PatientLevelPrivacy, PrivacyEvent, PrivacySpec
+from federation.privacy.accounting import NOTHING, Cost, add, cost_of, epsilon_of_cost
+from federation.privacy.discrete import LARGEST_VARIANCE
+from federation.privacy.events import DiscreteGaussian, PrivacyEvent, SubsampledGaussian
+from federation.privacy.promise import MechanismSpec, PatientLevelPrivacy, PrivacySpec
 from federation.study.schedule import Schedule
 
 
@@ -49,6 +51,22 @@ class AggregationSpec(Document):
     """Sites whose updates a round needs."""
 
 
+class EvaluationNoise(Document):
+    """Noise of a paid evaluation: histograms of counts with discrete Gaussian noise, charged at every evaluation."""
+
+    variance: Annotated[int, Field(ge=1, le=LARGEST_VARIANCE)]
+    """Of the noise of one count. Calibrated when the manifest is made."""
+    max_records_per_patient: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Test records of one patient that count, at most; chosen without looking at them."""
+    subgroups: tuple[VariableName, ...] = ()
+    """Variables of the contract with levels, each of which gets histograms of its own."""
+
+    @property
+    def sensitivity_squared(self) -> int:
+        """One record is one count in the overall table and one in each subgroup's; records may share a cell."""
+        return self.max_records_per_patient**2 * (1 + len(self.subgroups))
+
+
 class EvaluationSpec(Document):
     """What the study releases about performance."""
 
@@ -56,6 +74,8 @@ class EvaluationSpec(Document):
     """``sum``: one summary over all sites; ``per_site``: each site's own, where the study allows it."""
     score_bins: Annotated[int, Field(ge=10, le=10_000)] = 200
     """Bins of the score histogram from which AUROC and calibration are derived."""
+    noise: EvaluationNoise | None = None
+    """How evaluation is paid for; ``None``: exact sums, which a private study does not release."""
 
 
 class StudyManifest(Document):
@@ -91,6 +111,7 @@ class StudyManifest(Document):
         self._check_roster()
         self._check_outcome()
         self._check_privacy()
+        self._check_evaluation()
         if isinstance(self.algorithm, ScaffoldSpec) and (
             self.schedule.optimiser.kind != "sgd" or self.schedule.optimiser.momentum
         ):
@@ -133,25 +154,77 @@ class StudyManifest(Document):
         if not isinstance(model, LinearSpec) and model.normalisation == "batch":
             message = "model.normalisation: expected a kind that keeps patients apart in a private study, got 'batch'"
             raise ValueError(message)
-        steps = self.schedule.rounds * self.schedule.local_steps
-        event = PrivacyEvent(
-            noise_multiplier=self.privacy.noise_multiplier,
-            sampling_numerator=self.privacy.sampling_numerator,
-            steps=steps,
-        )
-        epsilon = epsilon_of([event], delta=self.privacy.delta)
+        epsilon = epsilon_of_cost(self.privacy_cost(), delta=self.privacy.delta)
         if epsilon > self.privacy.epsilon:
             message = (
-                f"privacy.noise_multiplier: expected noise that keeps epsilon {self.privacy.epsilon} over {steps} steps, "
-                f"got {self.privacy.noise_multiplier}, which gives {epsilon:.4g}"
+                f"privacy.noise_multiplier: expected noise that keeps epsilon {self.privacy.epsilon} over "
+                f"{self.schedule.rounds} rounds and {len(self.evaluation_rounds())} paid evaluations, got "
+                f"{self.privacy.noise_multiplier}, which gives {epsilon:.4g}"
             )
             raise ValueError(message)
-        if self.cohort.provenance == "patients" and self.evaluation.release != "none":
+        if self.cohort.provenance == "patients" and self.evaluation.release != "none" and self.evaluation.noise is None:
             message = (
-                "evaluation.release: expected 'none' in a private study of real patients, got "
-                f"{self.evaluation.release!r} (evaluation is not yet paid for)"
+                "evaluation.release: expected 'none' or paid evaluation (evaluation.noise) in a private study of real "
+                f"patients, got {self.evaluation.release!r} without noise"
             )
             raise ValueError(message)
+
+    def _check_evaluation(self) -> None:
+        noise = self.evaluation.noise
+        if noise is None:
+            return
+        if not isinstance(self.privacy, PatientLevelPrivacy):
+            message = f"evaluation.noise: expected none in a study without privacy, got variance {noise.variance}"
+            raise ValueError(message)  # noqa: TRY004 - pydantic turns ValueError, and only that, into its own error
+        with_levels = {
+            variable.name
+            for variable in self.contract.variables
+            if isinstance(variable, Binary | Categorical | Ordinal)
+        }
+        unknown = [name for name in noise.subgroups if name not in with_levels]
+        if unknown or len(set(noise.subgroups)) != len(noise.subgroups):
+            message = (
+                f"evaluation.noise.subgroups: expected variables of the contract that have levels, each once "
+                f"({sorted(with_levels)}), got {list(noise.subgroups)}"
+            )
+            raise ValueError(message)
+
+    def evaluation_rounds(self) -> tuple[int, ...]:
+        """Rounds after which the study evaluates; empty if it releases nothing about performance."""
+        if self.evaluation.release == "none":
+            return ()
+        schedule = self.schedule
+        due = set(range(schedule.evaluate_every, schedule.rounds + 1, schedule.evaluate_every)) | {schedule.rounds}
+        return tuple(sorted(due))
+
+    def evaluation_event(self) -> DiscreteGaussian | None:
+        """What one paid evaluation does; ``None`` if evaluation is not paid for, or not released."""
+        noise = self.evaluation.noise
+        if noise is None or self.evaluation.release == "none":
+            return None
+        return DiscreteGaussian(sensitivity_squared=noise.sensitivity_squared, variance=noise.variance)
+
+    def training_event(self) -> SubsampledGaussian | None:
+        """What one round of training does; ``None`` without privacy."""
+        if not isinstance(self.privacy, PatientLevelPrivacy):
+            return None
+        return SubsampledGaussian(
+            noise_multiplier=self.privacy.noise_multiplier,
+            sampling_numerator=self.privacy.sampling_numerator,
+            steps=self.schedule.local_steps,
+        )
+
+    def privacy_cost(self) -> Cost:
+        """What the whole study costs a patient of one site: training and paid evaluations, charge by charge."""
+        training, evaluation = self.training_event(), self.evaluation_event()
+        cost = NOTHING if training is None else add(NOTHING, cost_of(training), times=self.schedule.rounds)
+        return cost if evaluation is None else add(cost, cost_of(evaluation), times=len(self.evaluation_rounds()))
+
+    def privacy_events(self) -> tuple[PrivacyEvent, ...]:
+        """Everything the study releases about the patients of one site, one event for each round and evaluation."""
+        training, evaluation = self.training_event(), self.evaluation_event()
+        rounds = () if training is None else (training,) * self.schedule.rounds
+        return rounds if evaluation is None else rounds + (evaluation,) * len(self.evaluation_rounds())
 
     def entry(self, site: str) -> RosterSite:
         """The roster's entry of a site.

@@ -94,7 +94,8 @@ class FlakyMlflow:
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self._serve(self.path, json.loads(content or b"{}"))
 
-            do_PATCH = do_POST  # noqa: N815 - http.server's name
+            def do_PATCH(self):
+                self.do_POST()
 
             def _serve(self, path, body):
                 is_due = server.fail_every and next(server._number) % server.fail_every == 0

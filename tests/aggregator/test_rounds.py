@@ -4,7 +4,7 @@ import pytest
 from aggregator.rounds import WeightedFold, collect_updates
 from aggregator.transport import SiteReply
 from federation.errors import QuorumError, TransportError
-from federation.privacy.promise import PrivacyEvent
+from federation.privacy.events import SubsampledGaussian
 from federation.protocol.messages import Envelope, Refusal, TrainReply, read_envelope
 from tests.small_study import SITES, manifest, private
 
@@ -110,7 +110,7 @@ def test_below_the_quorum_the_study_stops_with_the_reasons():
 def test_a_private_study_refuses_updates_of_another_mechanism(event):
     study = manifest(privacy=private(), aggregation={"quorum": 2})
     mechanism = study.mechanism("south")
-    agreed = PrivacyEvent(
+    agreed = SubsampledGaussian(
         noise_multiplier=mechanism.noise_multiplier,
         sampling_numerator=mechanism.sampling_numerator,
         steps=mechanism.steps_per_round,

@@ -11,7 +11,8 @@ from federation.errors import InternalError, ModelRefusedError
 from federation.models.parameters import flatten
 from federation.models.spec import MlpSpec
 from federation.privacy.noise import noisy_mean
-from federation.privacy.promise import MechanismSpec, PrivacyEvent
+from federation.privacy.events import SubsampledGaussian
+from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import fresh_streams
 from federation.privacy.sampling import poisson_sample
 from site_client import training
@@ -86,7 +87,7 @@ def test_an_empty_draw_gives_pure_noise_and_is_still_counted(monkeypatch: pytest
     assert [len(drawn) for drawn in tape.drawn] == [0, 0, 0]
     assert all(not total.any() for total in tape.sums)
     assert all(np.all(released != 0) for released in tape.released)
-    assert result.event == PrivacyEvent(noise_multiplier=1.0, sampling_numerator=1, steps=3)
+    assert result.event == SubsampledGaussian(noise_multiplier=1.0, sampling_numerator=1, steps=3)
     assert not np.array_equal(result.parameters, flatten(model()))
 
 

@@ -14,7 +14,8 @@ from scipy import stats
 from federation.privacy.accounting import epsilon_of
 from federation.privacy.clipping import clipped_sum
 from federation.privacy.noise import noisy_mean, standard_normal
-from federation.privacy.promise import MechanismSpec, PrivacyEvent
+from federation.privacy.events import SubsampledGaussian
+from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
 from tests.site_client.training_cases import dataset, mechanism, model, schedule, train
@@ -115,7 +116,7 @@ def test_neighbours_are_told_apart_no_better_than_promised(noise: float) -> None
         clipping_norm=1.0, noise_multiplier=noise, sampling_numerator=2**53, steps_per_round=1, rounds=1, divisor=1.0
     )
     delta = 1e-3
-    promised = epsilon_of([PrivacyEvent(noise_multiplier=noise, sampling_numerator=2**53, steps=1)], delta=delta)
+    promised = epsilon_of([SubsampledGaussian(noise_multiplier=noise, sampling_numerator=2**53, steps=1)], delta=delta)
     others = clipped_sum(np.zeros((3, 1)), clipping_norm=1.0)
     extreme = clipped_sum(np.array([[0.0], [0.0], [1e9]]), clipping_norm=1.0)
 

@@ -9,7 +9,7 @@ import pytest
 from federation.errors import InvalidInputError, PrivacyRefusedError
 from federation.privacy.accounting import epsilon_of
 from federation.privacy.calibration import calibrate_noise_multiplier, sampling_numerator_of
-from federation.privacy.promise import PrivacyEvent
+from federation.privacy.events import SubsampledGaussian
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_smallest_noise_that_keeps_the_promise(epsilon: float, delta: float, pro
     noise = calibrate_noise_multiplier(epsilon=epsilon, delta=delta, sampling_numerator=numerator, steps=steps)
 
     def cost(noise_multiplier: float) -> float:
-        event = PrivacyEvent(noise_multiplier=noise_multiplier, sampling_numerator=numerator, steps=steps)
+        event = SubsampledGaussian(noise_multiplier=noise_multiplier, sampling_numerator=numerator, steps=steps)
         return epsilon_of([event], delta=delta)
 
     assert cost(noise) <= epsilon

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from federation.privacy.clipping import grid_step
+from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import grid_noise, noisy_mean, standard_normal
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams, fresh_streams
@@ -38,10 +40,30 @@ def test_every_released_coordinate_is_a_whole_number_of_grid_steps() -> None:
     np.testing.assert_array_equal(noise, np.rint(noise))
 
 
-def test_each_draw_is_the_sum_of_four_normals() -> None:
-    generator = STREAMS.stream("four")
-    parts = [generator.standard_normal(6) for _ in range(4)]
-    np.testing.assert_allclose(standard_normal(6, generator=STREAMS.stream("four")), sum(parts) / 2, rtol=1e-15)
+@pytest.mark.parametrize("size", [1, 2, 7, 2 * 2**14, 2 * 2**14 + 5])
+def test_every_draw_is_box_mullers_of_the_key_stream(size: int) -> None:
+    normals = standard_normal(size, generator=STREAMS.stream("draws"))
+    stream, expected = KeyStream.from_generator(STREAMS.stream("draws")), np.empty(0)
+    while len(expected) < size:
+        pairs = min(2**14, (size - len(expected) + 1) // 2)
+        uniform = (stream.words(2 * pairs) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        radius = np.sqrt(-2 * np.log(uniform[:pairs] + 2.0**-53))
+        angle = 2 * np.pi * uniform[pairs:]
+        expected = np.concatenate([expected, radius * np.cos(angle), radius * np.sin(angle)])
+    np.testing.assert_allclose(normals, expected[:size], rtol=1e-9, atol=1e-12)
+
+
+def test_no_normals_are_no_normals() -> None:
+    assert standard_normal(0, generator=STREAMS.stream("draws")).shape == (0,)
+
+
+def test_normals_have_their_distribution_and_no_other() -> None:
+    normals = standard_normal(100_001, generator=STREAMS.stream("distribution"))
+    assert stats.kstest(normals, "norm").pvalue > 1e-4
+    assert stats.kstest(normals * 1.02, "norm").pvalue < 1e-3
+    assert abs(stats.kurtosis(normals)) < 0.05
+    for lag in (1, 2**14, 50_000):
+        assert abs(np.corrcoef(normals[:-lag], normals[lag:])[0, 1]) < 0.015
 
 
 def test_noise_is_never_the_same_twice() -> None:

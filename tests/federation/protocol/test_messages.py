@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.errors import TransportError
-from federation.privacy.promise import PrivacyEvent
+from federation.privacy.events import SubsampledGaussian
 from federation.protocol.messages import (
     Envelope,
     EvaluateReply,
@@ -18,7 +18,7 @@ STUDY = "sha256:" + "a" * 64
 
 
 def reply(**arrays):
-    event = PrivacyEvent(noise_multiplier=1.1, sampling_numerator=5, steps=3)
+    event = SubsampledGaussian(noise_multiplier=1.1, sampling_numerator=5, steps=3)
     return Envelope(TrainReply(study=STUDY, site="north", round_number=2, event=event), arrays)
 
 

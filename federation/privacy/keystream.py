@@ -1,0 +1,51 @@
+"""The ChaCha20 key-stream in bulk. Home of ``cryptography``'s ciphers.
+
+A NumPy generator over ChaCha20 gives a word in 20 ns, OpenSSL's key-stream in 1 ns. Bulk noise therefore takes one new
+key from its generator and expands it here; the generator moves on, so no key is ever used twice.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from federation.errors import InvalidInputError
+
+KEY_BYTES: Final = 32
+_NONCE: Final = bytes(16)
+"""Counter and nonce zero: a key serves one stream only."""
+_WORD_BYTES: Final = 8
+
+
+class KeyStream:
+    """The words of one ChaCha20 key-stream (RFC 8439), from its beginning.
+
+    Args:
+        key: 32 secret bytes. Never shown.
+
+    Raises:
+        InvalidInputError: If the key has another length.
+    """
+
+    __slots__ = ("_encryptor",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise InvalidInputError(f"expected a key of {KEY_BYTES} bytes, got {len(key)}")
+        self._encryptor = Cipher(ChaCha20(key, _NONCE), mode=None).encryptor()
+
+    @classmethod
+    def from_generator(cls, generator: Generator) -> KeyStream:
+        """The stream of the generator's next 32 bytes."""
+        return cls(generator.bytes(KEY_BYTES))
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """The next ``[count]`` words, uniform on 0 to 2**64 - 1."""
+        content = bytearray(_WORD_BYTES * count)
+        self._encryptor.update_into(bytes(_WORD_BYTES * count), content)
+        return np.frombuffer(content, dtype="<u8").astype(np.uint64, copy=False)

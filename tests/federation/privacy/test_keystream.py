@@ -1,0 +1,39 @@
+"""The key-stream is RFC 8439's, and a key serves once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from federation.errors import InvalidInputError
+from federation.privacy.keystream import KeyStream
+from federation.privacy.randomness import seeded_streams
+
+
+def test_equals_the_vector_of_the_standard() -> None:
+    """RFC 8439, appendix A.1, test vector 1: key and nonce zero, counter 0."""
+    words = KeyStream(bytes(32)).words(8)
+    expected = bytes.fromhex(
+        "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
+        "da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586"
+    )
+    assert words.astype("<u8").tobytes() == expected
+
+
+def test_goes_on_where_it_stopped() -> None:
+    key = bytes(range(32))
+    whole = KeyStream(key).words(100)
+    parts = KeyStream(key)
+    np.testing.assert_array_equal(np.concatenate([parts.words(33), parts.words(0), parts.words(67)]), whole)
+
+
+def test_a_generator_gives_every_stream_another_key() -> None:
+    generator = seeded_streams(1, provenance="synthetic").stream("noise")
+    first, second = (KeyStream.from_generator(generator).words(50) for _ in range(2))
+    assert not np.intersect1d(first, second).size
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_refuses_another_length(length: int) -> None:
+    with pytest.raises(InvalidInputError, match="32 bytes"):
+        KeyStream(bytes(length))

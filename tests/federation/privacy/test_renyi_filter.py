@@ -1,0 +1,135 @@
+"""The filter against dp-accounting over adaptive sequences: the cap is never passed, and is nearly reached."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from federation.errors import InvalidInputError
+from federation.privacy.accounting import NOTHING, add, cost_of
+from federation.privacy.events import DiscreteGaussian, DiscreteLaplace, PrivacyEvent, SubsampledGaussian
+from federation.privacy.randomness import public_streams
+from federation.privacy.renyi_filter import RenyiFilter
+
+
+def _proposal(generator: np.random.Generator, *, strength: float) -> PrivacyEvent:
+    if generator.integers(2):
+        return SubsampledGaussian(
+            noise_multiplier=round(float(generator.uniform(0.8, 6)) * strength, 4),
+            sampling_numerator=int(2**53 * generator.uniform(0.001, 1)),
+            steps=int(generator.integers(1, 30)),
+        )
+    return DiscreteGaussian(
+        sensitivity_squared=int(generator.integers(1, 9)), variance=int(generator.integers(40, 4000) * strength)
+    )
+
+
+def _exhausted(seed: int) -> tuple[RenyiFilter, list[PrivacyEvent]]:
+    """Propose events, ever weaker ones once refused, until the filter admits next to nothing."""
+    generator = public_streams("filter", seed).stream("proposals")
+    cap = RenyiFilter(
+        epsilon_cap=float(generator.choice([0.5, 1, 2, 4, 8])), delta=float(10.0 ** -generator.integers(4, 8))
+    )
+    spent, admitted, strength = NOTHING, [], 1.0
+    for _ in range(400):
+        event = _proposal(generator, strength=strength)
+        charge = cost_of(event)
+        if cap.admits(spent, charge):
+            spent = add(spent, charge)
+            admitted.append(event)
+        else:
+            strength = min(strength * 1.5, 60.0)
+        if cap.remaining(spent) < 0.002 * cap.epsilon_cap:
+            break
+    return cap, admitted
+
+
+def _rdp_of_dp_accounting(events: list[PrivacyEvent], delta: float) -> float:
+    from dp_accounting import dp_event
+    from dp_accounting.rdp import rdp_privacy_accountant
+
+    accountant = rdp_privacy_accountant.RdpAccountant()
+    for event in events:
+        match event:
+            case SubsampledGaussian():
+                gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
+                probability = event.sampling_numerator / 2**53
+                accountant.compose(dp_event.PoissonSampledDpEvent(probability, gaussian), event.steps)
+            case DiscreteGaussian():
+                accountant.compose(dp_event.GaussianDpEvent(math.sqrt(event.variance / event.sensitivity_squared)))
+    return accountant.get_epsilon(delta)
+
+
+def _check(seed: int) -> None:
+    cap, admitted = _exhausted(seed)
+    theirs = _rdp_of_dp_accounting(admitted, cap.delta)
+    assert theirs <= cap.epsilon_cap * (1 + 1e-9), "the cap is passed"
+    assert theirs >= 0.99 * cap.epsilon_cap, "more than 1 % of the cap was withheld"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_cap_holds_and_is_used(seed: int) -> None:
+    _check(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(100))
+def test_cap_holds_and_is_used_in_ten_thousand_sequences(block: int) -> None:
+    for seed in range(100 * block, 100 * block + 100):
+        _check(1000 + seed)
+
+
+def test_refusal_is_of_the_release_that_would_pass_the_cap() -> None:
+    cap = RenyiFilter(epsilon_cap=1.0, delta=1e-5)
+    charge = cost_of(DiscreteGaussian(sensitivity_squared=1, variance=400))
+    spent, admitted = NOTHING, 0
+    while cap.admits(spent, charge):
+        spent = add(spent, charge)
+        admitted += 1
+    assert cap.spent(spent) <= 1.0 < cap.spent(add(spent, charge))
+    assert admitted > 5
+    assert cap.remaining(spent) == pytest.approx(1.0 - cap.spent(spent))
+    assert cap.remaining(add(spent, charge)) == 0.0
+
+
+def test_one_order_never_admits_more_than_the_grid() -> None:
+    charge = cost_of(SubsampledGaussian(noise_multiplier=1.2, sampling_numerator=2**50, steps=10))
+    grid, single = RenyiFilter(2.0, 1e-5), RenyiFilter(2.0, 1e-5, order=12.0)
+    spent = NOTHING
+    while single.admits(spent, charge):
+        assert grid.admits(spent, charge)
+        spent = add(spent, charge)
+    assert single.spent(spent) >= grid.spent(spent)
+
+
+@pytest.mark.parametrize(
+    ("cap", "delta", "order"),
+    [(0.0, 1e-5, None), (math.inf, 1e-5, None), (1.0, 0.0, None), (1.0, 1.0, None), (1.0, 1e-5, 1.05)],
+)
+def test_refuses_terms_out_of_range(cap: float, delta: float, order: float | None) -> None:
+    with pytest.raises(InvalidInputError):
+        RenyiFilter(cap, delta, order=order)
+
+
+def test_nothing_spent_is_nothing() -> None:
+    assert RenyiFilter(1.0, 1e-5, order=2.0).spent(NOTHING) == 0.0
+    assert RenyiFilter(1.0, 1e-5).remaining(NOTHING) == 1.0
+
+
+def test_kinds_share_one_cap() -> None:
+    """Training, statistics with either noise: the order of the charges does not matter, and none is forgotten."""
+    cap = RenyiFilter(1.0, 1e-5)
+    charges = [
+        cost_of(DiscreteLaplace(sensitivity=1, scale=10)),
+        cost_of(DiscreteGaussian(sensitivity_squared=1, variance=400)),
+        cost_of(SubsampledGaussian(noise_multiplier=3.0, sampling_numerator=2**50, steps=20)),
+    ]
+    forwards, backwards = NOTHING, NOTHING
+    for charge in charges:
+        assert cap.spent(add(forwards, charge)) > cap.spent(forwards)
+        forwards = add(forwards, charge)
+    for charge in reversed(charges):
+        backwards = add(backwards, charge)
+    assert forwards == backwards

@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 from federation.algorithms.fedavg import State, Vector
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError
+from federation.protocol.ledger_head import LedgerHead
 from federation.study.result import RoundResult
 
 _KEPT_MODELS: Final = 2
@@ -34,6 +35,7 @@ class CoordinatorState:
         server: The algorithm's state.
         rounds_contributed: By site, for its epsilon.
         history: Results of the rounds so far.
+        heads: By site: the last head of its ledger, which it must still contain.
     """
 
     round_number: int
@@ -41,6 +43,7 @@ class CoordinatorState:
     server: State = field(repr=False)
     rounds_contributed: Mapping[str, int]
     history: tuple[RoundResult, ...] = ()
+    heads: Mapping[str, LedgerHead] = field(default_factory=dict[str, LedgerHead])
 
 
 class CheckpointStore:
@@ -67,6 +70,7 @@ class CheckpointStore:
             "model_sha256": hashlib.sha256(content).hexdigest(),
             "parent_sha256": self._parent(number),
             "rounds_contributed": dict(state.rounds_contributed),
+            "heads": {site: head.as_data() for site, head in state.heads.items()},
             "result": asdict(state.history[-1]),
         }
         write_durably(self._record_path(number), json.dumps(record, indent=1).encode())
@@ -99,6 +103,9 @@ class CheckpointStore:
             server={name.removeprefix("server/"): vector for name, vector in arrays.items()},
             rounds_contributed=last["rounds_contributed"],
             history=tuple(_result(record["result"]) for record in records),
+            heads={
+                site: LedgerHead.from_data(head, error=CheckpointError) for site, head in last.get("heads", {}).items()
+            },
         )
 
     def _check(self, record: Mapping[str, Any], number: int) -> None:

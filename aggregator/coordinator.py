@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.checkpoints import CheckpointStore, CoordinatorState
-from aggregator.rounds import WeightedFold, collect_metrics, collect_updates
+from aggregator.evaluation import evaluate_round
+from aggregator.rounds import WeightedFold, collect_updates
 from aggregator.tracking import Tracker
 from aggregator.transport import Transport
+from aggregator.witnessing import HeadKeeper
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import FederatedAveraging
 from federation.data.encoding import feature_names, num_outputs
 from federation.errors import NonFiniteModelError
 from federation.models.build import build_model
 from federation.models.parameters import initial_parameters
-from federation.privacy.accounting import spent
+from federation.privacy.accounting import NOTHING, add, cost_of, epsilon_of_cost, round_event
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
 
 OnRound = Callable[[RoundResult], None]
+Observe = Callable[[NDArray[np.float32]], Mapping[str, float]]
 
 
 def run_study(
@@ -36,6 +38,7 @@ def run_study(
     checkpoints: CheckpointStore,
     clock: Callable[[], float],
     on_round: OnRound,
+    observe: Observe | None = None,
 ) -> StudyResult:
     """Run a study from its last checkpoint to its end.
 
@@ -46,6 +49,8 @@ def run_study(
         checkpoints: Where rounds are committed; a restart continues after the last one.
         clock: Seconds, for the duration of a round only.
         on_round: Called after each committed round.
+        observe: Simulations only: what the simulator sees of a round's parameters, kept beside the results and labelled so.
+            A deployment has nobody who could look.
 
     Raises:
         QuorumError: If too few sites contribute.
@@ -55,6 +60,7 @@ def run_study(
     algorithm = build_algorithm(study.algorithm)
     state = checkpoints.latest() or start_state(study, algorithm)
     resumed_from = state.round_number
+    keeper = HeadKeeper(state.heads)
     for result in state.history:
         tracker.record_round(result)  # what was committed but not yet recorded when the last run ended
     for round_number in range(resumed_from + 1, study.schedule.rounds + 1):
@@ -65,10 +71,13 @@ def run_study(
             round_number=round_number,
             parameters=state.parameters.astype(np.float32),
             broadcast=algorithm.broadcast(state.server),
+            keeper=keeper,
         )
         advanced = advance(algorithm, state, fold)
-        result = summarise(study, transport, before=state, after=advanced, fold=fold)
-        state = replace(advanced, history=(*state.history, replace(result, seconds=clock() - started)))
+        result = summarise(study, transport, before=state, after=advanced, fold=fold, keeper=keeper)
+        observed = {} if observe is None else dict(observe(advanced.parameters.astype(np.float32)))
+        history = (*state.history, replace(result, seconds=clock() - started, observed=observed))
+        state = replace(advanced, history=history, heads=keeper.heads)
         checkpoints.save(state)
         tracker.record_round(state.history[-1])
         on_round(state.history[-1])
@@ -134,22 +143,24 @@ def summarise(
     before: CoordinatorState,
     after: CoordinatorState,
     fold: WeightedFold,
+    keeper: HeadKeeper,
 ) -> RoundResult:
     """Evaluate where the schedule says so, and describe the round."""
     released = after.parameters.astype(np.float32)
-    is_due = after.round_number % study.schedule.evaluate_every == 0 or after.round_number == study.schedule.rounds
-    sums = collect_metrics(study, transport, round_number=after.round_number, parameters=released) if is_due else {}
-    per_site = study.evaluation.release == "per_site"
+    found = evaluate_round(study, transport, round_number=after.round_number, parameters=released, keeper=keeper)
     return RoundResult(
         round_number=after.round_number,
         contributors=tuple(fold.contributors),
         dropouts=dict(fold.dropouts),
-        metrics=reduce(lambda left, right: left + right, sums.values()).derive() if sums else {},
-        site_metrics={site: values.derive() for site, values in sums.items()} if per_site else {},
+        metrics=found.metrics,
+        site_metrics=found.site_metrics,
         epsilon_spent=_epsilon_spent(study, after),
         update_norm=float(np.linalg.norm(after.parameters - before.parameters)),
         model_digest=digest_of(released),
         seconds=0.0,
+        metric_errors=found.metric_errors,
+        site_metric_errors=found.site_metric_errors,
+        paid_performance=found.paid_performance,
     )
 
 
@@ -157,8 +168,12 @@ def _epsilon_spent(study: StudyManifest, state: CoordinatorState) -> dict[str, f
     privacy = study.privacy
     if not isinstance(privacy, PatientLevelPrivacy):
         return {}
+    evaluation, done = study.evaluation_event(), [at for at in study.evaluation_rounds() if at <= state.round_number]
+    beside = NOTHING if evaluation is None else add(NOTHING, cost_of(evaluation), times=len(done))
     return {
-        site: spent(study.mechanism(site), rounds_done=rounds, delta=privacy.delta).epsilon
+        site: epsilon_of_cost(
+            add(beside, cost_of(round_event(study.mechanism(site))), times=rounds), delta=privacy.delta
+        )
         for site, rounds in state.rounds_contributed.items()
     }
 

@@ -6,16 +6,21 @@ manifest does not allow is a drop-out with a reason code; below the quorum the s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.transport import SiteReply, Transport
+from aggregator.witnessing import HeadKeeper
 from federation.algorithms.fedavg import State, Vector
 from federation.errors import CohortiumError, QuorumError, TransportError
 from federation.models.metrics import MetricSums
+from federation.models.noisy_metrics import NoisyCounts
+from federation.privacy.events import SubsampledGaussian
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.protocol.messages import (
     Envelope,
@@ -26,7 +31,10 @@ from federation.protocol.messages import (
     TrainRequest,
     read_envelope,
 )
+from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
+
+_LOG: Final = logging.getLogger("cohortium.rounds")
 
 
 @dataclass
@@ -71,18 +79,32 @@ def collect_updates(
     round_number: int,
     parameters: NDArray[np.float32],
     broadcast: State,
+    keeper: HeadKeeper | None = None,
 ) -> WeightedFold:
     """Ask every site of the roster to train, and fold the updates.
 
     Sites are folded in roster order, whatever the order of arrival, so that every engine gives the same sum bit for bit.
 
+    Args:
+        manifest: What was agreed.
+        transport: How sites are reached.
+        round_number: From 1.
+        parameters: What sites start from.
+        broadcast: What the algorithm sends besides.
+        keeper: Witnesses the ledgers of a private study; ``None`` begins anew.
+
     Raises:
         QuorumError: If fewer sites contribute than the manifest's quorum.
     """
-    digest = manifest.digest
+    digest, keeper = manifest.digest, HeadKeeper({}) if keeper is None else keeper
     arrays = {"parameters": parameters} | {f"algorithm/{name}": vector for name, vector in broadcast.items()}
     requests = {
-        entry.site: Envelope(TrainRequest(study=digest, site=entry.site, round_number=round_number), arrays).to_bytes()
+        entry.site: Envelope(
+            TrainRequest(
+                study=digest, site=entry.site, round_number=round_number, witnessed=keeper.witnessed(entry.site)
+            ),
+            arrays,
+        ).to_bytes()
         for entry in manifest.roster
     }
     fold = WeightedFold(num_parameters=len(parameters))
@@ -90,6 +112,8 @@ def collect_updates(
         try:
             envelope = _accepted(reply, digest)
             contribution = _contribution(envelope, manifest, round_number)
+            if isinstance(manifest.privacy, PatientLevelPrivacy) and isinstance(envelope.header, TrainReply):
+                keeper.accept(reply.site, envelope.header.head)
             fold.add(reply.site, contribution, weight=manifest.entry(reply.site).weight)
         except CohortiumError as failure:
             fold.dropouts[reply.site] = _reason(reply, failure)
@@ -106,25 +130,82 @@ def collect_updates(
 def collect_metrics(
     manifest: StudyManifest, transport: Transport, *, round_number: int, parameters: NDArray[np.float32]
 ) -> dict[str, MetricSums]:
-    """Additive metrics of the sites that released theirs, by site; empty if the manifest releases none."""
-    if manifest.evaluation.release == "none":
+    """Exact additive metrics of the sites that released theirs, by site; empty if the manifest releases none.
+
+    A paid evaluation releases noisy counts instead: :func:`collect_counts`.
+    """
+    if manifest.evaluation.release == "none" or manifest.evaluation_event() is not None:
         return {}
-    digest = manifest.digest
+    found: dict[str, MetricSums] = {}
+    for site, envelope in _evaluations(manifest, transport, round_number, parameters, HeadKeeper({})):
+        try:
+            found[site] = MetricSums.from_arrays(manifest.task, envelope.named("metrics"))
+        except TransportError as failure:
+            _LOG.warning("metrics of site %s left out: %s", site, failure)
+    return found
+
+
+def collect_counts(
+    manifest: StudyManifest,
+    transport: Transport,
+    *,
+    round_number: int,
+    parameters: NDArray[np.float32],
+    keeper: HeadKeeper,
+) -> dict[str, NoisyCounts]:
+    """Noisy counts of the sites that released theirs, by site; empty if the manifest pays for no evaluation.
+
+    A site whose tables, event or ledger's head are not exactly what the manifest asks for is left out.
+    """
+    event = manifest.evaluation_event()
+    if event is None:
+        return {}
+    layout = count_layout(manifest)
+    found: dict[str, NoisyCounts] = {}
+    for site, envelope in _evaluations(manifest, transport, round_number, parameters, keeper):
+        header = envelope.header
+        try:
+            if not isinstance(header, EvaluateReply) or header.event != event:
+                raise TransportError(f"expected site {site} to report the evaluation's noise, got another or none")
+            arrays = envelope.named("counts")
+            if len(arrays) != len(envelope.arrays):
+                raise TransportError(f"expected tables of counts and nothing else from site {site}")
+            counts = NoisyCounts.from_arrays(layout, arrays, variance=event.variance)
+            keeper.accept(site, header.head)
+            found[site] = counts
+        except TransportError as failure:
+            _LOG.warning("counts of site %s left out: %s", site, failure)
+    return found
+
+
+def _evaluations(
+    manifest: StudyManifest,
+    transport: Transport,
+    round_number: int,
+    parameters: NDArray[np.float32],
+    keeper: HeadKeeper,
+) -> Iterator[tuple[str, Envelope]]:
+    """Ask every site of the roster to evaluate; the replies to it, in roster order."""
     requests = {
         entry.site: Envelope(
-            EvaluateRequest(study=digest, site=entry.site, round_number=round_number), {"parameters": parameters}
+            EvaluateRequest(
+                study=manifest.digest,
+                site=entry.site,
+                round_number=round_number,
+                witnessed=keeper.witnessed(entry.site),
+            ),
+            {"parameters": parameters},
         ).to_bytes()
         for entry in manifest.roster
     }
-    sums: dict[str, MetricSums] = {}
     for reply in _in_order(transport, requests):
         try:
-            envelope = _accepted(reply, digest)
-        except CohortiumError:
+            envelope = _accepted(reply, manifest.digest)
+        except CohortiumError as failure:
+            _LOG.warning("no evaluation by site %s: %s", reply.site, failure)
             continue
         if isinstance(envelope.header, EvaluateReply) and envelope.header.round_number == round_number:
-            sums[reply.site] = MetricSums.from_arrays(manifest.task, envelope.named("metrics"))
-    return sums
+            yield reply.site, envelope
 
 
 def _in_order(transport: Transport, requests: Mapping[str, bytes]) -> Iterator[SiteReply]:
@@ -158,7 +239,7 @@ def _contribution(envelope: Envelope, manifest: StudyManifest, round_number: int
         raise TransportError(f"expected the update of round {round_number}, got {header.kind}")
     if isinstance(manifest.privacy, PatientLevelPrivacy):
         mechanism, event = manifest.mechanism(header.site), header.event
-        agreed = event is not None and (
+        agreed = isinstance(event, SubsampledGaussian) and (
             event.noise_multiplier >= mechanism.noise_multiplier
             and event.sampling_numerator <= mechanism.sampling_numerator
             and event.steps <= mechanism.steps_per_round

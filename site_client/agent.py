@@ -6,8 +6,9 @@ request with the same bytes and trains nothing twice; and whatever goes wrong in
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from federation.algorithms.build import build_algorithm
-from federation.algorithms.fedavg import LocalRound
+from federation.algorithms.fedavg import LocalRound, State
 from federation.data.encoding import num_outputs
 from federation.errors import (
     CohortiumError,
@@ -25,6 +26,7 @@ from federation.errors import (
 )
 from federation.models.build import build_model
 from federation.models.parameters import flatten, load
+from federation.privacy.events import PrivacyEvent
 from federation.privacy.independence import check_independence
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import fresh_streams, seeded_streams
@@ -37,11 +39,33 @@ from federation.protocol.messages import (
     TrainRequest,
     read_envelope,
 )
+from federation.study.evaluation_tables import expected_counts
+from federation.study.manifest import StudyManifest
 from site_client.evaluation import evaluate
+from site_client.ledger.ledger import Ledger
+from site_client.ledger.terms import LedgerTerms
+from site_client.paid_evaluation import release_counts
+from site_client.release_desk import ReleaseDesk
+from site_client.release_gate import check_release
 from site_client.site_folder import SiteFolder, read_patients
 from site_client.training import train_locally
 
 _LOG: Final = logging.getLogger("cohortium.site")
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(tz=dt.UTC)
+
+
+def _ledger_of(folder: SiteFolder, manifest: StudyManifest, site: str, clock: Callable[[], dt.datetime]) -> Ledger:
+    """The population's ledger, or the study's own in a simulation: then its cap is the promise."""
+    path, privacy = folder.settings()["ledger"], manifest.privacy
+    if path is not None:
+        return Ledger.open(Path(str(path)), clock=clock)
+    if not isinstance(privacy, PatientLevelPrivacy):
+        raise InternalError("expected a private study to have a ledger")
+    terms = LedgerTerms(population=site, site=site, epsilon_cap=privacy.epsilon, delta=privacy.delta)
+    return Ledger.open_or_create(folder.path / "ledger.sqlite", terms, clock=clock)
 
 
 class SiteAgent:
@@ -49,13 +73,15 @@ class SiteAgent:
 
     Args:
         folder: The study's folder at the site.
+        clock: The time that the ledger writes beside its entries; nothing is decided by it.
 
     Raises:
+        LedgerDamagedError: If the ledger does not hold.
         TestModeRefusedError: If the folder has a seed and the cohort is of real patients.
         ModelRefusedError: If the study is private and the model mixes patients.
     """
 
-    def __init__(self, folder: SiteFolder) -> None:
+    def __init__(self, folder: SiteFolder, *, clock: Callable[[], dt.datetime] = _now) -> None:
         settings = folder.settings()
         self._folder = folder
         self._manifest = folder.manifest()
@@ -75,6 +101,8 @@ class SiteAgent:
             private=self._is_private,
         )
         self._num_parameters = len(flatten(self._model))
+        ledger = _ledger_of(folder, self._manifest, self._site, clock) if self._is_private else None
+        self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest)
         if self._is_private:
             check_independence(self._model, (len(self._data.training.feature_names),))
 
@@ -112,8 +140,10 @@ class SiteAgent:
             )
         match header:
             case TrainRequest():
-                return self._train(request, header, envelope)
+                self._desk.witness(header.witnessed)
+                return self._train(header, envelope)
             case EvaluateRequest():
+                self._desk.witness(header.witnessed)
                 return self._evaluate(header, envelope)
             case _:
                 raise TransportError(f"expected a request, got {header.kind}")
@@ -124,18 +154,35 @@ class SiteAgent:
             raise TransportError(f"expected {self._num_parameters} parameters, got {len(parameters)}")
         return parameters.astype(np.float32)
 
-    def _train(self, request: bytes, header: TrainRequest, envelope: Envelope) -> bytes:
+    def _train(self, header: TrainRequest, envelope: Envelope) -> bytes:
         manifest, round_number = self._manifest, header.round_number
-        given = self._folder.given_reply(round_number, request)
-        if given is not None:
-            return given
         if round_number > manifest.schedule.rounds:
             raise PrivacyRefusedError(
                 f"expected at most the {manifest.schedule.rounds} rounds of the manifest, got round {round_number}"
             )
         start = self._parameters(envelope)
-        received = envelope.named("algorithm")
-        state = self._folder.last_state(round_number) or self._algorithm.start_site(self._num_parameters)
+        event = manifest.training_event()
+        sent = self._algorithm.finish_site(_no_round(start), received=envelope.named("algorithm"), site=self._state(1))[
+            0
+        ]
+        return self._desk.release(
+            f"train/{round_number}",
+            envelope,
+            events=() if event is None else (event,),
+            compute=lambda: self._trained(round_number, envelope, start),
+            check=lambda reply: check_release(
+                reply,
+                manifest,
+                lengths={"update": len(start)} | {f"algorithm/{name}": len(start) for name in sent},
+            ),
+        )
+
+    def _state(self, round_number: int) -> State:
+        return self._folder.last_state(round_number) or self._algorithm.start_site(self._num_parameters)
+
+    def _trained(self, round_number: int, envelope: Envelope, start: np.ndarray) -> Envelope:
+        """Train from ``start``, and keep the algorithm's state."""
+        manifest, received, state = self._manifest, envelope.named("algorithm"), self._state(round_number)
         load(self._model, start)
         training = train_locally(
             self._model,
@@ -147,37 +194,64 @@ class SiteAgent:
             streams=self._streams.child("training", self._site),
             correction=self._algorithm.correction(start=torch.from_numpy(start), received=received, site=state),
         )
-        update = training.parameters.astype(np.float64) - start.astype(np.float64)
         local = LocalRound(
-            update=update,
+            update=training.parameters.astype(np.float64) - start.astype(np.float64),
             num_steps=training.num_steps,
             learning_rate=manifest.schedule.learning_rate_of(round_number),
         )
         sent, state = self._algorithm.finish_site(local, received=received, site=state)
-        if training.event is not None:
-            self._folder.record_event(round_number, training.event)
-        reply = Envelope(
-            TrainReply(study=self._digest, site=self._site, round_number=round_number, event=training.event),
-            {"update": update.astype(np.float32)} | _prefixed("algorithm", sent),
-        ).to_bytes()
         self._folder.keep_state(round_number, state)
-        self._folder.keep_reply(round_number, request, reply)
-        return reply
+        return Envelope(
+            TrainReply(study=self._digest, site=self._site, round_number=round_number, event=training.event),
+            {"update": local.update.astype(np.float32)} | _prefixed("algorithm", sent),
+        )
 
     def _evaluate(self, header: EvaluateRequest, envelope: Envelope) -> bytes:
-        if self._manifest.evaluation.release == "none":
+        manifest, round_number = self._manifest, header.round_number
+        if manifest.evaluation.release == "none":
             raise PrivacyRefusedError("expected no evaluation: the manifest releases none")
         load(self._model, self._parameters(envelope))
+        event = manifest.evaluation_event()
+        if event is None:
+            return self._exact_metrics(round_number)
+        if round_number not in manifest.evaluation_rounds():
+            raise PrivacyRefusedError(
+                f"expected an evaluation after one of rounds {list(manifest.evaluation_rounds())}, got {round_number}"
+            )
+        return self._desk.release(
+            f"evaluate/{round_number}",
+            envelope,
+            events=(event,),
+            compute=lambda: self._paid_counts(round_number, event),
+            check=lambda reply: check_release(
+                reply, manifest, lengths={f"counts/{name}": size for name, size in expected_counts(manifest).items()}
+            ),
+        )
+
+    def _paid_counts(self, round_number: int, event: PrivacyEvent) -> Envelope:
+        generator = self._streams.child("evaluation", self._site).stream("noise", round_number)
+        counts = release_counts(self._model, self._data.test, manifest=self._manifest, generator=generator)
+        header = EvaluateReply(study=self._digest, site=self._site, round_number=round_number, event=event)
+        return Envelope(header, _prefixed("counts", counts))
+
+    def _exact_metrics(self, round_number: int) -> bytes:
         sums = evaluate(
             self._model,
             self._data.test,
             task=self._manifest.task,
             score_bins=self._manifest.evaluation.score_bins,
         )
-        return Envelope(
-            EvaluateReply(study=self._digest, site=self._site, round_number=header.round_number),
+        reply = Envelope(
+            EvaluateReply(study=self._digest, site=self._site, round_number=round_number),
             _prefixed("metrics", sums.to_arrays()),
-        ).to_bytes()
+        )
+        check_release(reply, self._manifest, lengths={name: len(array) for name, array in reply.arrays.items()})
+        return reply.to_bytes()
+
+
+def _no_round(start: np.ndarray) -> LocalRound:
+    """A round in which nothing happened: it says which arrays the algorithm sends."""
+    return LocalRound(update=np.zeros(len(start)), num_steps=1, learning_rate=1.0)
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

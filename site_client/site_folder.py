@@ -1,4 +1,4 @@
-"""What a site keeps for one study: manifest, encoded patients, its algorithm state, the replies it gave, the events it recorded.
+"""What a site keeps for one study: manifest, encoded patients, its algorithm state, the replies it gave.
 
 ::
 
@@ -6,14 +6,14 @@
     <folder>/site.json                site, seed (test mode) or null, where the patients are
     <folder>/state/round-0007.safetensors      the algorithm's state at the site after round 7
     <folder>/replies/train-0007.bin   what was answered, so that a repeated request gets the same bytes
-    <folder>/events.jsonl             one privacy event per round (the durable ledger is a later part)
+    <folder>/replies/train-0007.head.json  the ledger's head that went with it
+    <folder>/ledger.sqlite            the ledger, where the study has one of its own (simulations)
 
 Every file is written whole or not at all.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ from safetensors.numpy import load_file, save
 
 from federation.algorithms.fedavg import State
 from federation.durable_files import write_durably
-from federation.errors import CheckpointError, RecordsUnreadableError
-from federation.privacy.events import PrivacyEvent
+from federation.errors import CheckpointError, PrivacyRefusedError, RecordsUnreadableError
+from federation.protocol.ledger_head import LedgerHead
 from federation.study.manifest import StudyManifest, read_sealed
 from site_client.patients import PatientDataset, SiteData
 
@@ -76,7 +76,16 @@ class SiteFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, *, site: str, manifest: StudyManifest, patients: Path, seed: int | None) -> SiteFolder:
+    def create(
+        cls,
+        path: Path,
+        *,
+        site: str,
+        manifest: StudyManifest,
+        patients: Path,
+        seed: int | None,
+        ledger: Path | None = None,
+    ) -> SiteFolder:
         """Set up the folder; a folder of the same study and site is kept as it is.
 
         Args:
@@ -85,17 +94,30 @@ class SiteFolder:
             manifest: The study.
             patients: File written by :func:`write_patients`.
             seed: Seed of the test mode, ``None`` for operating-system randomness.
+            ledger: Ledger of the patient population, which a private study charges. ``None``: a ledger of the study's
+                own beside it, whose cap is the study's promise; for synthetic and public cohorts only.
 
         Raises:
             CheckpointError: If the folder belongs to another study.
+            PrivacyRefusedError: If the study is private and of real patients, and no ledger is named.
         """
+        if ledger is None and manifest.training_event() is not None and manifest.cohort.provenance == "patients":
+            raise PrivacyRefusedError(
+                "expected the ledger of the patient population for a private study of real patients, got none",
+                remedy="make one with `cohortium site ledger create`, and name it",
+            )
         folder = cls(path)
         if (path / "manifest.json").is_file() and folder.manifest().digest != manifest.digest:
             raise CheckpointError(
                 f"expected the folder {path} to be new or of study {manifest.digest}, got {folder.manifest().digest}",
                 remedy="choose another output folder",
             )
-        settings = {"site": site, "seed": seed, "patients": str(patients.resolve())}
+        settings = {
+            "site": site,
+            "seed": seed,
+            "patients": str(patients.resolve()),
+            "ledger": None if ledger is None else str(ledger.resolve()),
+        }
         write_durably(path / "site.json", json.dumps(settings).encode())
         write_durably(path / "manifest.json", manifest.sealed().encode())
         return folder
@@ -105,7 +127,7 @@ class SiteFolder:
         return read_sealed((self.path / "manifest.json").read_bytes())
 
     def settings(self) -> dict[str, str | int | None]:
-        """``site``, ``seed`` and ``patients``."""
+        """``site``, ``seed``, ``patients`` and ``ledger``."""
         return json.loads((self.path / "site.json").read_text())
 
     def last_state(self, before_round: int) -> State | None:
@@ -119,41 +141,47 @@ class SiteFolder:
         if state:
             write_durably(self.path / f"state/round-{round_number:06d}.safetensors", save(dict(state)))
 
-    def given_reply(self, round_number: int, request: bytes) -> bytes | None:
-        """The reply already given for this round, if the request is the same, byte for byte.
+    def kept_reply(self, release: str, request: str) -> bytes | None:
+        """The reply already computed for a release, if the request is the same.
+
+        Args:
+            release: Such as ``train/7``.
+            request: SHA-256 of the request, hexadecimal.
 
         Raises:
-            CheckpointError: If this round was answered for a different request.
+            CheckpointError: If the release was computed for a different request.
         """
-        path = self._reply_path(round_number)
+        path = self._reply_path(release)
         if not path.is_file():
             return None
         content = path.read_bytes()
-        if content[:_DIGEST_BYTES] != hashlib.sha256(request).digest():
+        if content[:_DIGEST_BYTES].hex() != request:
             raise CheckpointError(
-                f"expected round {round_number} to be repeated with the same request, got a different one",
+                f"expected {release} to be repeated with the same request, got a different one",
                 remedy="a round is answered once; start a new study",
             )
         return content[_DIGEST_BYTES:]
 
-    def keep_reply(self, round_number: int, request: bytes, reply: bytes) -> None:
+    def keep_reply(self, release: str, request: str, reply: bytes) -> None:
         """Keep the reply, durably, before it is sent."""
-        write_durably(self._reply_path(round_number), hashlib.sha256(request).digest() + reply)
+        write_durably(self._reply_path(release), bytes.fromhex(request) + reply)
+
+    def kept_head(self, release: str) -> LedgerHead | None:
+        """The ledger's head that went out with a release, or ``None``."""
+        path = self._reply_path(release).with_suffix(".head.json")
+        return LedgerHead.from_json(path.read_bytes(), error=CheckpointError) if path.is_file() else None
+
+    def keep_head(self, release: str, head: LedgerHead) -> None:
+        """Keep the head that goes out with a release, so that a repeated request gets the same bytes."""
+        write_durably(self._reply_path(release).with_suffix(".head.json"), head.model_dump_json().encode())
 
     def rounds_answered(self) -> int:
-        """Number of rounds answered so far."""
+        """Number of rounds of training answered so far."""
         return len(list(self.path.glob("replies/train-*.bin")))
 
-    def record_event(self, round_number: int, event: PrivacyEvent) -> None:
-        """Record what the mechanism did in a round."""
-        line = json.dumps({"round": round_number, "event": event.as_data()}) + "\n"
-        path = self.path / "events.jsonl"
-        previous = path.read_bytes() if path.is_file() else b""
-        if line.encode() not in previous:
-            write_durably(path, previous + line.encode())
-
-    def _reply_path(self, round_number: int) -> Path:
-        return self.path / f"replies/train-{round_number:06d}.bin"
+    def _reply_path(self, release: str) -> Path:
+        kind, number = release.split("/")
+        return self.path / f"replies/{kind}-{int(number):06d}.bin"
 
 
 def _round_of(path: Path) -> int:

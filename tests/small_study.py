@@ -1,11 +1,14 @@
 """A small synthetic study for tests: three sites, a known logistic model, real agents in folders."""
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
 
 from federation.privacy.calibration import calibrate_noise_multiplier, sampling_numerator_of
 from federation.study.manifest import StudyManifest
+from site_client.ledger.ledger import Ledger
+from site_client.ledger.terms import LedgerTerms
 from site_client.patients import PatientDataset, SiteData
 from site_client.site_folder import SiteFolder, write_patients
 
@@ -77,11 +80,25 @@ def site_data(site, *, seed=0, number=40):
     return SiteData(site=site, training=patients(generator, number), test=patients(generator, 30))
 
 
+def now():
+    return dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
+
+
 def site_folders(folder: Path, study: StudyManifest, *, seed: int | None = 7, data=site_data):
     folders = {}
     for site in SITES:
         path = folder / "patients" / f"{site}.safetensors"
         if not path.is_file():
             write_patients(path, data(site))
-        folders[site] = SiteFolder.create(folder / "sites" / site, site=site, manifest=study, patients=path, seed=seed)
+        ledger = None
+        if study.privacy.kind != "none" and study.cohort.provenance == "patients":
+            ledger = folder / "ledgers" / f"{site}.sqlite"
+            ledger.parent.mkdir(parents=True, exist_ok=True)
+            terms = LedgerTerms(
+                population=site, site=site, epsilon_cap=study.privacy.epsilon, delta=study.privacy.delta
+            )
+            Ledger.open_or_create(ledger, terms, clock=now).close()
+        folders[site] = SiteFolder.create(
+            folder / "sites" / site, site=site, manifest=study, patients=path, seed=seed, ledger=ledger
+        )
     return folders

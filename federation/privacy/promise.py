@@ -19,7 +19,7 @@ class Guarantee(Document):
 
     epsilon: Annotated[float, Field(ge=0)]
     delta: Annotated[float, Field(gt=0, lt=1)]
-    unit: Literal["patient"] = "patient"
+    unit: Literal["patient", "site"] = "patient"
     adjacency: Literal["add-or-remove-one"] = "add-or-remove-one"
 
     def __str__(self) -> str:
@@ -57,7 +57,28 @@ class PatientLevelPrivacy(Document):
         return Guarantee(epsilon=self.epsilon, delta=self.delta)
 
 
-PrivacySpec = Annotated[NoPrivacy | PatientLevelPrivacy, Field(discriminator="kind")]
+class SiteLevelPrivacy(Document):
+    """Noise on the sum of the sites' updates: it hides whether a site took part, and does not replace trust in the aggregator.
+
+    Meaningful for many sites only, see :mod:`federation.privacy.site_level`.
+    """
+
+    kind: Literal["site_level"]
+    epsilon: Annotated[float, Field(gt=0, le=1000)]
+    """Target over the whole study, per site."""
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    clipping_norm: Annotated[float, Field(gt=0)]
+    """L2 bound on one site's update of one round."""
+    noise_multiplier: Annotated[float, Field(gt=0)]
+    """Standard deviation of the noise on the sum / clipping norm."""
+
+    @property
+    def target(self) -> Guarantee:
+        """The promised guarantee."""
+        return Guarantee(epsilon=self.epsilon, delta=self.delta, unit="site")
+
+
+PrivacySpec = Annotated[NoPrivacy | PatientLevelPrivacy | SiteLevelPrivacy, Field(discriminator="kind")]
 
 
 class MechanismSpec(Document):

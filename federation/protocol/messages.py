@@ -22,6 +22,7 @@ from federation.documents import Document
 from federation.errors import TransportError
 from federation.identifiers import RoundNumber, SiteId
 from federation.privacy.events import PrivacyEvent
+from federation.protocol.ledger_head import LedgerHead
 
 MAXIMUM_BYTES: Final = 2**31
 _HEADER: Final = "cohortium"
@@ -38,6 +39,8 @@ class TrainRequest(Document):
     study: str
     site: SiteId
     round_number: RoundNumber
+    witnessed: LedgerHead | None = None
+    """The last head of the site's ledger that the sender was given: the ledger must contain it."""
 
 
 class TrainReply(Document):
@@ -49,6 +52,8 @@ class TrainReply(Document):
     round_number: RoundNumber
     event: PrivacyEvent | None = None
     """What the mechanism did; ``None`` without privacy."""
+    head: LedgerHead | None = None
+    """Of the site's ledger after this release was recorded; ``None`` without privacy."""
 
 
 class EvaluateRequest(Document):
@@ -59,15 +64,21 @@ class EvaluateRequest(Document):
     site: SiteId
     round_number: Annotated[int, Field(ge=0)]
     """Rounds that the parameters have seen."""
+    witnessed: LedgerHead | None = None
+    """As in :class:`TrainRequest`."""
 
 
 class EvaluateReply(Document):
-    """Additive metrics. Arrays: ``metrics/...``."""
+    """Additive metrics. Arrays: ``metrics/...`` if they are exact, ``counts/...`` if they are paid for."""
 
     kind: Literal["evaluate_reply/1"] = "evaluate_reply/1"
     study: str
     site: SiteId
     round_number: Annotated[int, Field(ge=0)]
+    event: PrivacyEvent | None = None
+    """What the noise of a paid evaluation costs; ``None``: the sums are exact."""
+    head: LedgerHead | None = None
+    """As in :class:`TrainReply`."""
 
 
 class Refusal(Document):
@@ -95,6 +106,22 @@ class Envelope:
         """Canonical bytes: the same message gives the same bytes."""
         metadata = {_HEADER: self.header.model_dump_json()}
         return save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, metadata)
+
+    def without_witness(self) -> Envelope:
+        """A request as it would be if its sender had witnessed nothing: what a repeated request has in common."""
+        if not isinstance(self.header, TrainRequest | EvaluateRequest):
+            return self
+        return Envelope(self.header.model_copy(update={"witnessed": None}), self.arrays)
+
+    def with_head(self, head: LedgerHead) -> Envelope:
+        """A reply with the head of the site's ledger.
+
+        Raises:
+            TransportError: If it is not a reply that carries one.
+        """
+        if not isinstance(self.header, TrainReply | EvaluateReply):
+            raise TransportError(f"expected a reply that carries a ledger's head, got {self.header.kind}")
+        return Envelope(self.header.model_copy(update={"head": head}), self.arrays)
 
     def array(self, name: str) -> NDArray[np.float64]:
         """The array of that name as float64.

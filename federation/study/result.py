@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.documents import Json
+
 
 @dataclass(frozen=True)
 class RoundResult:
@@ -23,6 +25,12 @@ class RoundResult:
         update_norm: L2 norm of the global parameters' change.
         model_digest: ``sha256:`` of the parameters after the round.
         seconds: Duration of the round, for progress only.
+        metric_errors: Where evaluation is paid for: the error (root mean square) that its noise adds to each of ``metrics``.
+        site_metric_errors: The same of ``site_metrics``.
+        paid_performance: Where evaluation is paid for: intervals, subgroups, calibration and decision curve, as data of a
+            :class:`~federation.models.noisy_performance.NoisyPerformance`; empty if not evaluated.
+        observed: What a simulator saw of the model after the round, by looking at records that no aggregator has: for
+            curves of simulations only. Not released by the study, never filled in a deployment.
     """
 
     round_number: int
@@ -34,6 +42,10 @@ class RoundResult:
     update_norm: float
     model_digest: str
     seconds: float
+    metric_errors: Mapping[str, float] = field(default_factory=dict[str, float])
+    site_metric_errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    paid_performance: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    observed: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)

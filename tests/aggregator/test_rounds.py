@@ -5,7 +5,9 @@ from aggregator.rounds import WeightedFold, collect_updates
 from aggregator.transport import SiteReply
 from federation.errors import QuorumError, TransportError
 from federation.privacy.events import SubsampledGaussian
+from federation.protocol.ledger_head import LedgerHead
 from federation.protocol.messages import Envelope, Refusal, TrainReply, read_envelope
+from federation.protocol.signatures import SigningKey
 from tests.small_study import SITES, manifest, private
 
 START = np.zeros(5, dtype=np.float32)
@@ -28,9 +30,9 @@ class Scripted:
         pass
 
 
-def reply(study, site, update=None, *, round_number=1, event=None, **arrays):
+def reply(study, site, update=None, *, round_number=1, event=None, head=None, **arrays):
     arrays = {"update": np.ones(5, dtype=np.float32) if update is None else update, **arrays}
-    header = TrainReply(study=study.digest, site=site, round_number=round_number, event=event)
+    header = TrainReply(study=study.digest, site=site, round_number=round_number, event=event, head=head)
     return Envelope(header, arrays).to_bytes()
 
 
@@ -99,6 +101,10 @@ def test_a_bad_reply_is_a_dropout_with_a_reason(bad, reason):
     np.testing.assert_allclose(fold.means()["update"], 1.0)
 
 
+def head():
+    return LedgerHead.signed(SigningKey.generate(), population="all", sequence=4, entry_hash="ab" * 32)
+
+
 def test_below_the_quorum_the_study_stops_with_the_reasons():
     study = manifest()
     answers = {"north": reply(study, "north"), "south": None, "west": reply(study, "west")}
@@ -121,7 +127,18 @@ def test_a_private_study_refuses_updates_of_another_mechanism(event):
         "more steps": agreed.model_copy(update={"steps": agreed.steps + 1}),
         "higher probability": agreed.model_copy(update={"sampling_numerator": agreed.sampling_numerator + 1}),
     }[event]
-    answers = {site: reply(study, site, event=changed if site == "south" else agreed) for site in SITES}
+    answers = {site: reply(study, site, event=changed if site == "south" else agreed, head=head()) for site in SITES}
+    assert collect(study, answers).dropouts == {"south": "TransportError"}
+
+
+@pytest.mark.parametrize("bad", ["none", "not genuine"])
+def test_a_private_study_refuses_updates_without_a_genuine_head(bad):
+    study = manifest(privacy=private(), aggregation={"quorum": 2})
+    wrong = None if bad == "none" else head().model_copy(update={"sequence": 5})
+    answers = {
+        site: reply(study, site, event=study.training_event(), head=wrong if site == "south" else head())
+        for site in SITES
+    }
     assert collect(study, answers).dropouts == {"south": "TransportError"}
 
 

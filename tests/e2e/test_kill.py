@@ -1,5 +1,6 @@
 """SIGKILL at any fsync of a study, then resume: the model equals that of the undisturbed study, bit for bit."""
 
+import datetime as dt
 import os
 import signal
 import warnings
@@ -7,6 +8,7 @@ import warnings
 import pytest
 
 from federation import durable_files
+from site_client.ledger.ledger import Ledger
 from tests.e2e.test_engines import inline
 from tests.small_study import manifest, private
 
@@ -63,8 +65,17 @@ def check(folder, points, expected):
         resumed = inline(study(), folder / str(at))
         assert resumed.parameters.tobytes() == expected.parameters.tobytes(), f"killed at fsync {at}"
         assert len(resumed.rounds) == 4
-        for events in (folder / str(at)).glob("sites/*/events.jsonl"):
-            assert len(events.read_text().splitlines()) == 4
+        check_ledgers(folder / str(at))
+
+
+def check_ledgers(folder):
+    """Every round was charged once, computed once and sent."""
+    ledgers = sorted(folder.glob("sites/*/ledger.sqlite"))
+    assert ledgers
+    for path in ledgers:
+        with Ledger.open(path, clock=lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC)) as ledger:
+            assert ledger.verify().intact
+            assert [ledger.find(study().digest, f"train/{number}").state for number in range(1, 5)] == ["sent"] * 4
 
 
 def test_killed_at_a_few_points(tmp_path):

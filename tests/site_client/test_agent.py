@@ -1,9 +1,11 @@
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from federation.errors import CheckpointError, TestModeRefusedError
+from federation.privacy.accounting import cost_of
 from federation.protocol.messages import (
     Envelope,
     EvaluateReply,
@@ -14,7 +16,8 @@ from federation.protocol.messages import (
     read_envelope,
 )
 from site_client.agent import SiteAgent
-from tests.small_study import FEATURES, manifest, private, site_folders
+from site_client.ledger.ledger import Ledger
+from tests.small_study import FEATURES, manifest, now, private, site_folders
 
 D = FEATURES + 1
 
@@ -55,7 +58,9 @@ def test_a_repeated_request_gets_the_same_bytes_also_after_a_restart(tmp_path):
     first = SiteAgent(folder).handle(train(study))
     assert SiteAgent(folder).handle(train(study)) == first
     assert folder.rounds_answered() == 1
-    assert len((folder.path / "events.jsonl").read_text().splitlines()) == 1
+    with Ledger.open(Path(folder.settings()["ledger"]), clock=now) as ledger:
+        assert ledger.find(study.digest, "train/1").state == "sent"
+        assert ledger.spent() == cost_of(study.training_event())
 
 
 def test_a_round_is_answered_for_one_request_only(agent, study):

@@ -116,20 +116,19 @@ def schema() -> None:
 
 def _check_promise(manifest: StudyManifest) -> str:
     """The privacy promise in words, after recomputing what the whole study would spend."""
-    from federation.privacy.accounting import spent
-    from federation.privacy.promise import PatientLevelPrivacy
+    from federation.privacy.accounting import epsilon_of_cost
+    from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
 
     privacy = manifest.privacy
-    if not isinstance(privacy, PatientLevelPrivacy):
+    if isinstance(privacy, NoPrivacy):
         return "none: no guarantee"
-    guarantee = spent(
-        manifest.mechanism(manifest.roster[0].site), rounds_done=manifest.schedule.rounds, delta=privacy.delta
-    )
-    if guarantee.epsilon > privacy.epsilon:
+    cost = manifest.privacy_cost() if isinstance(privacy, PatientLevelPrivacy) else manifest.site_cost()
+    epsilon = epsilon_of_cost(cost, delta=privacy.delta)
+    if epsilon > privacy.epsilon:
         raise PrivacyRefusedError(
             f"privacy.noise_multiplier: expected noise that keeps epsilon {privacy.epsilon:g} over "
-            f"{manifest.schedule.rounds * manifest.schedule.local_steps} steps, got {privacy.noise_multiplier:g}, "
-            f"which spends {guarantee.epsilon:.4g}",
+            f"{manifest.schedule.rounds} rounds and {len(manifest.evaluation_rounds())} evaluations, got "
+            f"{privacy.noise_multiplier:g}, which spends {epsilon:.4g}",
             remedy="raise the noise multiplier, shorten the schedule, or promise a larger epsilon",
         )
-    return f"{privacy.target}; the whole study spends {guarantee.epsilon:.4g}"
+    return f"{privacy.target}; the whole study spends {epsilon:.4g}"

@@ -18,11 +18,13 @@ from aggregator.witnessing import HeadKeeper
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import FederatedAveraging
 from federation.data.encoding import feature_names, num_outputs
-from federation.errors import NonFiniteModelError
+from federation.errors import NonFiniteModelError, PrivacyRefusedError
 from federation.models.build import build_model
 from federation.models.parameters import initial_parameters
 from federation.privacy.accounting import NOTHING, add, cost_of, epsilon_of_cost, round_event
-from federation.privacy.promise import PatientLevelPrivacy
+from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
+from federation.privacy.randomness import RandomStreams
+from federation.privacy.site_level import site_round_event
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
 
@@ -39,6 +41,7 @@ def run_study(
     clock: Callable[[], float],
     on_round: OnRound,
     observe: Observe | None = None,
+    streams: RandomStreams | None = None,
 ) -> StudyResult:
     """Run a study from its last checkpoint to its end.
 
@@ -51,12 +54,15 @@ def run_study(
         on_round: Called after each committed round.
         observe: Simulations only: what the simulator sees of a round's parameters, kept beside the results and labelled so.
             A deployment has nobody who could look.
+        streams: For the noise of site-level privacy; ``None``: the operating system's.
 
     Raises:
         QuorumError: If too few sites contribute.
         NonFiniteModelError: If training diverges.
         CheckpointError: If the checkpoints are damaged or of another study.
+        PrivacyRefusedError: If somebody would observe a study of real patients.
     """
+    _check_observer(study, observe)
     algorithm = build_algorithm(study.algorithm)
     state = checkpoints.latest() or start_state(study, algorithm)
     resumed_from = state.round_number
@@ -72,6 +78,7 @@ def run_study(
             parameters=state.parameters.astype(np.float32),
             broadcast=algorithm.broadcast(state.server),
             keeper=keeper,
+            streams=streams,
         )
         advanced = advance(algorithm, state, fold)
         result = summarise(study, transport, before=state, after=advanced, fold=fold, keeper=keeper)
@@ -87,6 +94,14 @@ def run_study(
         parameters=state.parameters.astype(np.float32),
         resumed_from=resumed_from,
     )
+
+
+def _check_observer(study: StudyManifest, observe: Observe | None) -> None:
+    if observe is not None and study.cohort.provenance == "patients":
+        raise PrivacyRefusedError(
+            "expected nobody to observe a study of real patients, got an observer",
+            remedy="observe simulations on synthetic or public records only",
+        )
 
 
 def start_state(study: StudyManifest, algorithm: FederatedAveraging) -> CoordinatorState:
@@ -166,6 +181,9 @@ def summarise(
 
 def _epsilon_spent(study: StudyManifest, state: CoordinatorState) -> dict[str, float]:
     privacy = study.privacy
+    if isinstance(privacy, SiteLevelPrivacy):
+        cost = add(NOTHING, cost_of(site_round_event(privacy)), times=state.round_number)
+        return dict.fromkeys(state.rounds_contributed, epsilon_of_cost(cost, delta=privacy.delta))
     if not isinstance(privacy, PatientLevelPrivacy):
         return {}
     evaluation, done = study.evaluation_event(), [at for at in study.evaluation_rounds() if at <= state.round_number]

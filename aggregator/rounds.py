@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.folding import WeightedFold, start_fold
 from aggregator.transport import SiteReply, Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.fedavg import State, Vector
 from federation.errors import CohortiumError, QuorumError, TransportError
 from federation.models.metrics import MetricSums
-from federation.models.noisy_metrics import NoisyCounts
+from federation.models.noisy_metrics import CountLayout, NoisyCounts
 from federation.privacy.events import SubsampledGaussian
 from federation.privacy.promise import PatientLevelPrivacy
+from federation.privacy.randomness import RandomStreams, fresh_streams
 from federation.protocol.messages import (
     Envelope,
     EvaluateReply,
@@ -37,41 +38,6 @@ from federation.study.manifest import StudyManifest
 _LOG: Final = logging.getLogger("cohortium.rounds")
 
 
-@dataclass
-class WeightedFold:
-    """Running weighted sums of the contributions of one round, in float64."""
-
-    num_parameters: int
-    sums: dict[str, Vector] = field(default_factory=dict)
-    total_weight: float = 0.0
-    contributors: list[str] = field(default_factory=list)
-    dropouts: dict[str, str] = field(default_factory=dict)
-
-    def add(self, site: str, contribution: Mapping[str, Vector], *, weight: float) -> None:
-        """Fold one site's vectors in and forget them.
-
-        Raises:
-            TransportError: If a vector has the wrong length or the names differ from those of the other sites.
-        """
-        names = set(contribution)
-        if self.sums and names != set(self.sums):
-            raise TransportError(f"expected contributions {sorted(self.sums)} of every site, got {sorted(names)}")
-        for name, vector in contribution.items():
-            if vector.shape != (self.num_parameters,):
-                raise TransportError(f"expected {self.num_parameters} numbers in {name!r}, got {vector.shape}")
-        for name, vector in contribution.items():
-            if name in self.sums:
-                self.sums[name] += weight * vector
-            else:
-                self.sums[name] = weight * vector
-        self.total_weight += weight
-        self.contributors.append(site)
-
-    def means(self) -> dict[str, Vector]:
-        """Weighted means over the contributors."""
-        return {name: total / self.total_weight for name, total in self.sums.items()}
-
-
 def collect_updates(
     manifest: StudyManifest,
     transport: Transport,
@@ -80,6 +46,7 @@ def collect_updates(
     parameters: NDArray[np.float32],
     broadcast: State,
     keeper: HeadKeeper | None = None,
+    streams: RandomStreams | None = None,
 ) -> WeightedFold:
     """Ask every site of the roster to train, and fold the updates.
 
@@ -92,6 +59,7 @@ def collect_updates(
         parameters: What sites start from.
         broadcast: What the algorithm sends besides.
         keeper: Witnesses the ledgers of a private study; ``None`` begins anew.
+        streams: For the noise of site-level privacy; ``None``: the operating system's.
 
     Raises:
         QuorumError: If fewer sites contribute than the manifest's quorum.
@@ -107,7 +75,9 @@ def collect_updates(
         ).to_bytes()
         for entry in manifest.roster
     }
-    fold = WeightedFold(num_parameters=len(parameters))
+    fold = start_fold(
+        manifest, len(parameters), round_number=round_number, streams=fresh_streams() if streams is None else streams
+    )
     for reply in _in_order(transport, requests):
         try:
             envelope = _accepted(reply, digest)
@@ -137,7 +107,8 @@ def collect_metrics(
     if manifest.evaluation.release == "none" or manifest.evaluation_event() is not None:
         return {}
     found: dict[str, MetricSums] = {}
-    for site, envelope in _evaluations(manifest, transport, round_number, parameters, HeadKeeper({})):
+    requests = _evaluate_requests(manifest, round_number, parameters, HeadKeeper({}))
+    for site, _, envelope in _evaluations(manifest, transport, requests, round_number=round_number):
         try:
             found[site] = MetricSums.from_arrays(manifest.task, envelope.named("metrics"))
         except TransportError as failure:
@@ -162,15 +133,10 @@ def collect_counts(
         return {}
     layout = count_layout(manifest)
     found: dict[str, NoisyCounts] = {}
-    for site, envelope in _evaluations(manifest, transport, round_number, parameters, keeper):
-        header = envelope.header
+    requests = _evaluate_requests(manifest, round_number, parameters, keeper)
+    for site, header, envelope in _evaluations(manifest, transport, requests, round_number=round_number):
         try:
-            if not isinstance(header, EvaluateReply) or header.event != event:
-                raise TransportError(f"expected site {site} to report the evaluation's noise, got another or none")
-            arrays = envelope.named("counts")
-            if len(arrays) != len(envelope.arrays):
-                raise TransportError(f"expected tables of counts and nothing else from site {site}")
-            counts = NoisyCounts.from_arrays(layout, arrays, variance=event.variance)
+            counts = _counts(envelope, layout, agreed=header.event == event, variance=event.variance)
             keeper.accept(site, header.head)
             found[site] = counts
         except TransportError as failure:
@@ -178,34 +144,43 @@ def collect_counts(
     return found
 
 
-def _evaluations(
-    manifest: StudyManifest,
-    transport: Transport,
-    round_number: int,
-    parameters: NDArray[np.float32],
-    keeper: HeadKeeper,
-) -> Iterator[tuple[str, Envelope]]:
-    """Ask every site of the roster to evaluate; the replies to it, in roster order."""
-    requests = {
+def _counts(envelope: Envelope, layout: CountLayout, *, agreed: bool, variance: int) -> NoisyCounts:
+    arrays = envelope.named("counts")
+    if not agreed or len(arrays) != len(envelope.arrays):
+        raise TransportError(
+            "expected counts under the manifest's noise and nothing else, got other noise or more arrays"
+        )
+    return NoisyCounts.from_arrays(layout, arrays, variance=variance)
+
+
+def _evaluate_requests(
+    manifest: StudyManifest, round_number: int, parameters: NDArray[np.float32], keeper: HeadKeeper
+) -> dict[str, bytes]:
+    digest, arrays = manifest.digest, {"parameters": parameters}
+    return {
         entry.site: Envelope(
             EvaluateRequest(
-                study=manifest.digest,
-                site=entry.site,
-                round_number=round_number,
-                witnessed=keeper.witnessed(entry.site),
+                study=digest, site=entry.site, round_number=round_number, witnessed=keeper.witnessed(entry.site)
             ),
-            {"parameters": parameters},
+            arrays,
         ).to_bytes()
         for entry in manifest.roster
     }
+
+
+def _evaluations(
+    manifest: StudyManifest, transport: Transport, requests: Mapping[str, bytes], *, round_number: int
+) -> Iterator[tuple[str, EvaluateReply, Envelope]]:
+    """The sites' evaluations after the round of the requests, in roster order; a site without one is left out."""
     for reply in _in_order(transport, requests):
         try:
             envelope = _accepted(reply, manifest.digest)
         except CohortiumError as failure:
             _LOG.warning("no evaluation by site %s: %s", reply.site, failure)
             continue
-        if isinstance(envelope.header, EvaluateReply) and envelope.header.round_number == round_number:
-            yield reply.site, envelope
+        header = envelope.header
+        if isinstance(header, EvaluateReply) and header.round_number == round_number:
+            yield reply.site, header, envelope
 
 
 def _in_order(transport: Transport, requests: Mapping[str, bytes]) -> Iterator[SiteReply]:

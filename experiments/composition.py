@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Final
 
-from experiments.settings import PatientLevelChoice, SimulationSettings
+from experiments.settings import PatientLevelChoice, SimulationSettings, SiteLevelChoice
 from experiments.studies.catalogue import StudyDefinition
 from federation.data.cohort import CohortDefinition
 from federation.errors import ConfigurationError
-from federation.privacy.calibration import calibrate_noise_multiplier, sampling_numerator_of
-from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy, PrivacySpec
-from federation.study.manifest import AggregationSpec, RosterSite, StudyManifest
+from federation.privacy.accounting import NOTHING, add, cost_of
+from federation.privacy.calibration import calibrate_noise_multiplier, calibrate_variance, sampling_numerator_of
+from federation.privacy.events import PROBABILITY_DENOMINATOR, DiscreteGaussian
+from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy, PrivacySpec, SiteLevelPrivacy
+from federation.study.agreements import AggregationSpec, EvaluationNoise, EvaluationSpec, RosterSite
+from federation.study.manifest import StudyManifest
+from federation.study.schedule import Schedule
 
 _PINNED: Final = ("cohortium", "torch", "numpy", "opacus", "flwr")
+_EXACT_BINS: Final = 200
+_PAID_BINS: Final = 20
+"""Every bin has noise of its own, so finer bins lose more to noise than they gain in resolution."""
 
 
 def compose_cohort(settings: SimulationSettings, definition: StudyDefinition, *, seed: int) -> CohortDefinition:
@@ -32,12 +39,75 @@ def compose_cohort(settings: SimulationSettings, definition: StudyDefinition, *,
     return cohort
 
 
-def compose_privacy(settings: SimulationSettings) -> PrivacySpec:
-    """The promise, with the noise multiplier calibrated to the whole study's steps."""
+def compose_schedule(settings: SimulationSettings) -> Schedule:
+    """The schedule with the evaluation's own interval: every paid evaluation costs, so by default there is only the last."""
+    every = settings.evaluation.every
+    if every is None and is_paid(settings):
+        every = settings.schedule.rounds
+    return settings.schedule if every is None else settings.schedule.model_copy(update={"evaluate_every": every})
+
+
+def is_paid(settings: SimulationSettings) -> bool:
+    """Whether evaluation is paid for. A private study releases no exact sums, on whatever records it is simulated."""
+    return isinstance(settings.privacy, PatientLevelChoice) and settings.evaluation.release != "none"
+
+
+def compose_evaluation(settings: SimulationSettings) -> EvaluationSpec:
+    """What is released about performance, with the noise of a private study calibrated to its share of epsilon.
+
+    Raises:
+        PrivacyRefusedError: If no noise keeps evaluation within its share.
+    """
+    choice, privacy = settings.evaluation, settings.privacy
+    if isinstance(privacy, SiteLevelChoice):
+        return EvaluationSpec(release="none")  # a site's sums would tell whether it took part
+    if not isinstance(privacy, PatientLevelChoice) or choice.release == "none":
+        return EvaluationSpec(release=choice.release, score_bins=choice.score_bins or _EXACT_BINS)
+    noise = EvaluationNoise(
+        variance=1, max_records_per_patient=choice.max_records_per_patient, subgroups=choice.subgroups
+    )
+    variance = calibrate_variance(
+        epsilon=choice.share * privacy.epsilon,
+        delta=privacy.delta,
+        sensitivity_squared=noise.sensitivity_squared,
+        releases=_evaluations(settings),
+    )
+    return EvaluationSpec(
+        release=choice.release,
+        score_bins=choice.score_bins or _PAID_BINS,
+        noise=noise.model_copy(update={"variance": variance}),
+    )
+
+
+def _evaluations(settings: SimulationSettings) -> int:
+    """As ``StudyManifest.evaluation_rounds`` counts them: every so many rounds, and after the last."""
+    schedule = compose_schedule(settings)
+    return -(-schedule.rounds // schedule.evaluate_every)
+
+
+def compose_privacy(settings: SimulationSettings, evaluation: EvaluationSpec) -> PrivacySpec:
+    """The promise, with the noise multiplier calibrated to all rounds beside what evaluation costs.
+
+    Raises:
+        PrivacyRefusedError: If no noise multiplier keeps the promise.
+    """
     choice = settings.privacy
+    if isinstance(choice, SiteLevelChoice):
+        noise_multiplier = calibrate_noise_multiplier(
+            epsilon=choice.epsilon,
+            delta=choice.delta,
+            sampling_numerator=PROBABILITY_DENOMINATOR,
+            steps=1,
+            rounds=settings.schedule.rounds,
+        )
+        return SiteLevelPrivacy(**dict(choice), noise_multiplier=noise_multiplier)
     if not isinstance(choice, PatientLevelChoice):
         return choice
     numerator = sampling_numerator_of(choice.sampling_probability)
+    noise, beside = evaluation.noise, NOTHING
+    if noise is not None:
+        event = DiscreteGaussian(sensitivity_squared=noise.sensitivity_squared, variance=noise.variance)
+        beside = add(NOTHING, cost_of(event), times=_evaluations(settings))
     return PatientLevelPrivacy(
         kind="patient_level",
         epsilon=choice.epsilon,
@@ -50,6 +120,7 @@ def compose_privacy(settings: SimulationSettings) -> PrivacySpec:
             sampling_numerator=numerator,
             steps=settings.schedule.local_steps,
             rounds=settings.schedule.rounds,
+            beside=beside,
         ),
     )
 
@@ -74,6 +145,7 @@ def compose_manifest(
     Raises:
         ManifestError: If the parts do not fit together.
         ConfigurationError: If the quorum exceeds the number of sites.
+        PrivacyRefusedError: If no noise keeps the promise.
     """
     quorum = settings.aggregation.quorum or len(training_patients)
     if quorum > len(training_patients):
@@ -81,7 +153,8 @@ def compose_manifest(
             f"expected aggregation.quorum of at most the study's {len(training_patients)} sites, got {quorum}",
             remedy="lower aggregation.quorum",
         )
-    is_uniform = settings.aggregation.weights == "uniform"
+    evaluation = compose_evaluation(settings)
+    is_uniform = settings.aggregation.weights == "uniform" or isinstance(settings.privacy, SiteLevelChoice)
     roster = tuple(
         RosterSite(site=site, weight=1.0 if is_uniform else float(number), training_patients=number)
         for site, number in training_patients.items()
@@ -97,11 +170,11 @@ def compose_manifest(
             "preprocessing": settings.preprocessing,
             "task": definition.task,
             "model": settings.model.as_data(),
-            "schedule": settings.schedule.as_data(),
+            "schedule": compose_schedule(settings).as_data(),
             "algorithm": settings.algorithm.as_data(),
-            "privacy": compose_privacy(settings).as_data(),
+            "privacy": compose_privacy(settings, evaluation).as_data(),
             "aggregation": AggregationSpec(mode=settings.aggregation.mode, quorum=quorum).as_data(),
-            "evaluation": settings.evaluation.as_data(),
+            "evaluation": evaluation.as_data(),
             "roster": [entry.as_data() for entry in roster],
             "initial_seed": seed if settings.initial_seed is None else settings.initial_seed,
             "software": versions(),
@@ -110,8 +183,9 @@ def compose_manifest(
 
 
 def without_privacy(manifest: StudyManifest) -> StudyManifest:
-    """The same federation without privacy."""
-    return manifest.model_copy(update={"privacy": NoPrivacy(kind="none")})
+    """The same federation without privacy; its evaluations are exact and cost nothing."""
+    evaluation = manifest.evaluation.model_copy(update={"noise": None})
+    return manifest.model_copy(update={"privacy": NoPrivacy(kind="none"), "evaluation": evaluation})
 
 
 def versions() -> dict[str, str]:

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from aggregator.commands import app as study_app
 from aggregator.tracking_commands import app as tracking_app
-from experiments import commands
+from experiments import audit_commands, commands, plan_commands
 from federation.errors import (
     CohortiumError,
     InternalError,
@@ -38,6 +38,7 @@ EXTRA_OF_PACKAGE: Final = {
     "joblib": "simulation",
     "ray": "simulation",
     "sklearn": "simulation",
+    "dp_accounting": "simulation",
     "mlflow": "aggregator",
     "jinja2": "aggregator",
     "matplotlib": "aggregator",
@@ -60,8 +61,10 @@ app = typer.Typer(
 )
 app.command("simulate")(commands.simulate)
 app.command("report")(commands.report)
+app.command("audit")(audit_commands.audit)
 app.add_typer(commands.studies_app, name="studies")
 app.add_typer(commands.sweep_app, name="sweep")
+plan_commands.register(study_app)
 app.add_typer(study_app, name="study")
 app.add_typer(tracking_app, name="tracking")
 app.add_typer(site_app, name="site")

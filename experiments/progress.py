@@ -76,7 +76,11 @@ class ProgressBoard:
 
 
 def _note(result: RoundResult) -> str:
-    parts = [f"{name} {result.metrics[name]:.3f}" for name in ("auroc", "accuracy", "rmse") if name in result.metrics]
+    """What the study released, or else what the simulator saw: then it says so."""
+    shown = result.metrics or result.observed
+    parts = [f"{name} {shown[name]:.3f}" for name in ("auroc", "accuracy", "rmse") if name in shown]
+    if parts and not result.metrics:
+        parts.append("seen by the simulator, not released")
     if result.epsilon_spent:
         parts.append(f"epsilon {max(result.epsilon_spent.values()):.2f}")
     return " · ".join(parts)

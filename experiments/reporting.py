@@ -12,6 +12,7 @@ from experiments.assessment import RunFacts, assess
 from experiments.predictions import SitePredictions
 from experiments.settings import SimulationSettings
 from experiments.summary import OTHER_SCALING
+from federation.privacy.audit_result import AuditResult
 from federation.privacy.randomness import fresh_streams, seeded_streams
 
 if TYPE_CHECKING:
@@ -24,10 +25,17 @@ _FILES: Final = (
     ReportFile(name="seed-*/manifest.json", description="the sealed study manifest"),
     ReportFile(name="seed-*/model.safetensors", description="the federated model's parameters"),
 )
+_AUDIT_FILE: Final = ReportFile(name="seed-*/audit.json", description="what the audit measured")
 
 
 def write_report(
-    settings: SimulationSettings, output: Path, *, runs: Sequence[SeedRun], today: dt.date, command: str
+    settings: SimulationSettings,
+    output: Path,
+    *,
+    runs: Sequence[SeedRun],
+    today: dt.date,
+    command: str,
+    audits: Sequence[AuditResult] = (),
 ) -> tuple[Path, ...]:
     """Write page, data and figures of the first seed's report, with the spread over all seeds.
 
@@ -37,11 +45,13 @@ def write_report(
         runs: One per seed.
         today: Shown as the report's date.
         command: That gives the same figures again.
+        audits: Of the first seed's study; none if it was not audited.
 
     Returns:
         The files, the HTML page first.
     """
     from aggregator.report.html import write_report as write_files
+    from aggregator.report.statement import with_audits
 
     first = runs[0]
     manifest = first.outcome.manifest
@@ -61,14 +71,15 @@ def write_report(
             seeds=settings.seeds,
             seeded=settings.seeded,
             software=manifest.software,
-            files=_FILES,
+            files=(*_FILES, _AUDIT_FILE) if audits else _FILES,
             training_patients={data.site: data.training.num_patients for data in first.prepared.data},
             bootstrap_samples=settings.report.bootstrap_samples,
             confidence_level=settings.report.confidence_level,
         ),
         generator=streams.stream("bootstrap"),
     )
-    return write_files(report, output)
+    statement = with_audits(report.privacy, audits, manifest_digest=manifest.digest)
+    return write_files(report.model_copy(update={"privacy": statement}), output)
 
 
 def _shown(run: SeedRun) -> dict[str, tuple[SitePredictions, ...]]:

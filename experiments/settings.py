@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from experiments.audit_choice import AuditChoice
 from federation.algorithms.spec import AlgorithmSpec
 from federation.data.cohort import Criterion
 from federation.documents import Document
+from federation.identifiers import VariableName
 from federation.models.spec import ModelSpec
 from federation.privacy.promise import NoPrivacy
 from federation.study.schedule import OptimiserSpec, Schedule
@@ -47,6 +49,15 @@ class PatientLevelChoice(Document):
     sampling_probability: Annotated[float, Field(gt=0, le=1)]
 
 
+class SiteLevelChoice(Document):
+    """Site-level privacy by its target; for studies of many sites only."""
+
+    kind: Literal["site_level"]
+    epsilon: Annotated[float, Field(gt=0, le=1000)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    clipping_norm: Annotated[float, Field(gt=0)]
+
+
 class AggregationChoice(Document):
     """How updates are combined."""
 
@@ -57,10 +68,19 @@ class AggregationChoice(Document):
 
 
 class EvaluationChoice(Document):
-    """What the study releases about performance."""
+    """What the study releases about performance: exact sums without privacy, noisy counts that are paid for with it."""
 
     release: Literal["none", "sum", "per_site"] = "per_site"
-    score_bins: Annotated[int, Field(ge=10, le=10_000)] = 200
+    score_bins: Annotated[int, Field(ge=10, le=10_000)] | None = None
+    """``None``: 200 of exact sums, 20 of paid counts, where every bin has noise of its own."""
+    every: Annotated[int, Field(ge=1)] | None = None
+    """Rounds between evaluations; ``None``: the schedule's, but only after the last round where evaluation is paid for."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Paid only: all evaluations together cost at most this fraction of the study's epsilon."""
+    max_records_per_patient: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Paid only: test records of one patient that count."""
+    subgroups: tuple[VariableName, ...] = ()
+    """Paid only: variables with levels, each of which gets tables of its own. They share the noise's budget."""
 
 
 class InlineEngine(Document):
@@ -135,7 +155,7 @@ class SimulationSettings(Document):
     study: StudyChoice
     cohort: CohortChoice = CohortChoice()
     model: ModelSpec
-    privacy: Annotated[NoPrivacy | PatientLevelChoice, Field(discriminator="kind")]
+    privacy: Annotated[NoPrivacy | PatientLevelChoice | SiteLevelChoice, Field(discriminator="kind")]
     algorithm: AlgorithmSpec
     schedule: Schedule
     preprocessing: Literal["public_ranges", "site_standardised"] = "public_ranges"
@@ -145,6 +165,8 @@ class SimulationSettings(Document):
     tracking: TrackingChoice = TrackingChoice()
     baselines: BaselineChoice = BaselineChoice()
     report: ReportChoice = ReportChoice()
+    audit: AuditChoice = AuditChoice()
+    """Attacks on the finished study; a claim that they refute is not released."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (42,)
     """The study is repeated once per seed; the report is of the first, the table gives mean and interval over all."""
     resplit: bool = False
@@ -160,7 +182,7 @@ class SimulationSettings(Document):
         if len(set(self.seeds)) != len(self.seeds):
             message = f"seeds: expected distinct seeds, got {list(self.seeds)}"
             raise ValueError(message)
-        if isinstance(self.privacy, PatientLevelChoice) and not math.isfinite(self.privacy.epsilon):
+        if isinstance(self.privacy, PatientLevelChoice | SiteLevelChoice) and not math.isfinite(self.privacy.epsilon):
             message = "privacy.epsilon: expected a finite number"
             raise ValueError(message)
         return self

@@ -28,9 +28,12 @@ from federation.identifiers import TaskKind
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from experiments.preparation import PreparedSites
     from experiments.progress import ProgressBoard
     from experiments.studies.catalogue import PreparedStudy
-    from experiments.study_run import SeedRun
+    from experiments.study_run import RunOutcome, SeedRun
+    from federation.privacy.audit_result import AuditResult
+    from federation.privacy.randomness import RandomStreams
 
 SWEEP_FILE: Final = "sweep.json"
 """In the folder above, if this simulation is a job of a sweep."""
@@ -38,6 +41,7 @@ SETTINGS_FILE: Final = "settings.json"
 SUMMARY_FILE: Final = "summary.json"
 COMMAND_FILE: Final = "command.txt"
 REPORT_FILE: Final = "report.html"
+AUDIT_FILE: Final = "audit.json"
 
 
 @dataclass(frozen=True)
@@ -176,13 +180,44 @@ def _one_seed(
             streams=streams.child("references"),
             report=board.stage,
         )
+        audits = _audited(settings, prepared, outcome, folder=folder, streams=streams.child("audit"), board=board)
     except KeyboardInterrupt:
         tracker.finish("interrupted")
         raise
     except CohortiumError:
         tracker.finish("failed")
         raise
-    return SeedRun(prepared=prepared, outcome=outcome, tracker=tracker)
+    return SeedRun(prepared=prepared, outcome=outcome, tracker=tracker, audits=audits)
+
+
+def _audited(
+    settings: SimulationSettings,
+    prepared: PreparedSites,
+    outcome: RunOutcome,
+    *,
+    folder: Path,
+    streams: RandomStreams,
+    board: ProgressBoard,
+) -> tuple[AuditResult, ...]:
+    """Attack the finished study. A refuted claim ends the run before its model, report or summary is written."""
+    if not settings.audit.kinds or settings.privacy.kind == "none":
+        return ()
+    from aggregator.release_check import release_check
+    from experiments.audit.study_audit import audit_study
+    from experiments.audit.subject import AuditSubject
+
+    subject = AuditSubject(
+        manifest=outcome.manifest,
+        sites=prepared.data,
+        streams=streams,
+        seeded=settings.seeded,
+        confidence=settings.audit.confidence,
+        report=board.stage,
+    )
+    found = audit_study(subject, settings.audit, released=outcome.result.parameters)
+    write_durably(folder / AUDIT_FILE, found.model_dump_json(indent=1).encode())
+    release_check(found.results, manifest_digest=outcome.manifest.digest)
+    return found.results
 
 
 def tracking_target(settings: SimulationSettings, output: Path) -> TrackingTarget:
@@ -205,7 +240,9 @@ def _conclude(
     rows = summary_rows(manifest.task, [run.outcome.predictions for run in runs])
     typed = workspace.output / COMMAND_FILE
     command = typed.read_text() if typed.is_file() else ""
-    files = write_report(settings, workspace.output, runs=runs, today=workspace.today, command=command)
+    files = write_report(
+        settings, workspace.output, runs=runs, today=workspace.today, command=command, audits=first.audits
+    )
     epsilon, delta = privacy_target(settings)
     last = first.outcome.result.rounds[-1]
     summary = SimulationSummary(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from aggregator.checkpoints import CheckpointStore
-from aggregator.coordinator import run_study
+from aggregator.coordinator import Observe, run_study
 from aggregator.tracking import NullTracker, Tracker
 from aggregator.transport import Transport
 from experiments.baselines import Parameters, ReferenceTraining
@@ -23,15 +25,20 @@ from experiments.predictions import SitePredictions
 from experiments.preparation import PreparedSites
 from experiments.settings import InlineEngine, RayEngine, SimulationSettings
 from experiments.summary import FEDERATED_AT_POOLED, POOLED_AT_SITES
+from federation.data.encoding import num_outputs
+from federation.models.build import build_model
 from federation.models.parameters import load
-from federation.privacy.promise import PatientLevelPrivacy
-from federation.privacy.randomness import RandomStreams
+from federation.privacy.audit_result import AuditResult
+from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
+from federation.privacy.randomness import RandomStreams, seeded_streams
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
 from site_client.agent import SiteAgent
-from site_client.evaluation import predict
+from site_client.evaluation import evaluate, predict
 from site_client.patients import SiteData
 from site_client.site_folder import SiteFolder
+
+_OBSERVED_BINS: Final = 200
 
 Report = Callable[[str, RoundResult | None], None]
 """Called as work goes on: what is being trained, and the round just finished if it has rounds."""
@@ -61,6 +68,8 @@ class SeedRun:
     prepared: PreparedSites
     outcome: RunOutcome
     tracker: Tracker
+    audits: tuple[AuditResult, ...] = ()
+    """Within the claim: a run whose audit refutes it ends before this."""
 
 
 def run_seed(
@@ -95,7 +104,7 @@ def run_seed(
     if sites.pooled_data is not sites.data:
         predictions[FEDERATED_AT_POOLED] = _predict_all(model, result.parameters, sites.pooled_data, manifest)
     wanted = settings.baselines
-    if wanted.non_private and isinstance(manifest.privacy, PatientLevelPrivacy):
+    if wanted.non_private and not isinstance(manifest.privacy, NoPrivacy):
         plain = federate(
             settings,
             sites,
@@ -155,6 +164,8 @@ def federate(
             checkpoints=checkpoints,
             clock=time.monotonic,
             on_round=lambda result: report("federated", result),
+            observe=observer(sites, manifest),
+            streams=seeded_streams(seed, provenance=manifest.cohort.provenance) if settings.seeded else None,
         )
 
     match settings.engine:
@@ -168,6 +179,31 @@ def federate(
             return run_with_ray(paths, coordinate, num_workers=num_workers)
         case _:
             assert_never(settings.engine)
+
+
+def observer(sites: PreparedSites, manifest: StudyManifest) -> Observe | None:
+    """What shows a simulation's convergence where the study itself releases nothing, or only noisy counts.
+
+    The simulator holds all records, so it looks at all sites' test patients directly. That is no part of the study: nobody
+    could look like this in reality, and it is refused for real patients. ``None`` without privacy: exact sums are
+    released.
+    """
+    if isinstance(manifest.privacy, NoPrivacy) or manifest.cohort.provenance == "patients":
+        return None
+    model = build_model(
+        manifest.model,
+        task=manifest.task,
+        num_features=len(sites.data[0].test.feature_names),
+        num_outputs=num_outputs(manifest.contract, manifest.task),
+        private=isinstance(manifest.privacy, PatientLevelPrivacy),
+    )
+
+    def observe(parameters: NDArray[np.float32]) -> Mapping[str, float]:
+        load(model, parameters)
+        found = [evaluate(model, site.test, task=manifest.task, score_bins=_OBSERVED_BINS) for site in sites.data]
+        return reduce(add, found).derive()
+
+    return observe
 
 
 def _predict_all(

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from experiments.point_metrics import point_metrics
 from experiments.predictions import SitePredictions, joined, scored
-from experiments.settings import PatientLevelChoice, SimulationSettings
+from experiments.settings import PatientLevelChoice, SimulationSettings, SiteLevelChoice
 from federation.documents import Document
 from federation.identifiers import TaskKind
 
@@ -156,4 +156,4 @@ def compare_with_published(
 def privacy_target(settings: SimulationSettings) -> tuple[float | None, float | None]:
     """(epsilon, delta) of the settings, or (None, None)."""
     choice = settings.privacy
-    return (choice.epsilon, choice.delta) if isinstance(choice, PatientLevelChoice) else (None, None)
+    return (choice.epsilon, choice.delta) if isinstance(choice, PatientLevelChoice | SiteLevelChoice) else (None, None)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.errors import ConfigurationError, ManifestError
+from site_client.ledger_commands import ledger_app
 
 if TYPE_CHECKING:
     from federation.data.cohort import CohortDefinition
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Work at a hospital.", no_args_is_help=True, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="The site's own records.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
+app.add_typer(ledger_app, name="ledger")
 
 _Contract = Annotated[Path | None, typer.Option("--contract", help="Data contract, YAML or JSON.")]
 _Manifest = Annotated[Path | None, typer.Option("--manifest", help="Sealed study manifest: contract and cohort.")]

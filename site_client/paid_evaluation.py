@@ -17,8 +17,9 @@ from federation.data.contract import Binary, Categorical, Ordinal
 from federation.errors import InternalError, PrivacyRefusedError
 from federation.models.noisy_metrics import OUTCOME_BINS, CountLayout, FloatArray, split_counts
 from federation.privacy.discrete import noisy_counts
+from federation.study.agreements import EvaluationNoise
 from federation.study.evaluation_tables import count_layout
-from federation.study.manifest import EvaluationNoise, StudyManifest
+from federation.study.manifest import StudyManifest
 from site_client.evaluation import predict
 from site_client.patients import PatientDataset
 

@@ -21,9 +21,9 @@ from federation.identifiers import TaskKind
 from federation.models.losses import record_losses
 from federation.models.parameters import Vector, flatten
 from federation.privacy.accounting import round_event
+from federation.privacy.events import PrivacyEvent
 from federation.privacy.independence import BATCH_NORM, check_independence
 from federation.privacy.noise import noisy_mean
-from federation.privacy.events import PrivacyEvent
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from federation.documents import Document
 from federation.identifiers import Provenance, TaskKind
+from federation.privacy.audit_result import AuditResult
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -201,7 +202,7 @@ Curves = Annotated[BinaryCurves | MulticlassCurves | RegressionCurves, Field(dis
 
 
 class PrivacyStatement(Document):
-    """What the study promises its patients, and what it does not."""
+    """What the study promises its patients, and what it does not: the points of NIST SP 800-226."""
 
     private: bool
     epsilon: float | None = None
@@ -209,10 +210,19 @@ class PrivacyStatement(Document):
     delta: float | None = None
     summary: str
     parameters: tuple[Fact, ...] = ()
+    """The guarantee: unit, neighbouring data sets, epsilon with delta, mechanism, accounting."""
+    hyperparameters: tuple[Fact, ...] = ()
+    """What the mechanism and the training were set to; all public constants."""
     epsilon_spent: dict[str, float] = Field(default_factory=dict)
     """By site, over the whole study."""
     trust_model: str
+    composition: str = ""
+    """How the guarantee adds up over steps, rounds, releases and studies."""
+    exposure: tuple[Fact, ...] = ()
+    """Where records are, and channels beside the releases."""
     not_covered: tuple[str, ...]
+    audits: tuple[AuditResult, ...] = ()
+    """Measured lower bounds on epsilon, to be read beside the claim."""
     reproducible_noise: bool = False
     """Seeded test mode: whoever knows the seed can subtract the noise."""
 

@@ -178,3 +178,52 @@ def _optimiser_details(manifest: StudyManifest) -> str:
         else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def mechanism_facts(manifest: StudyManifest, privacy: PatientLevelPrivacy) -> tuple[Fact, ...]:
+    """The privacy mechanism's settings; all public constants of the manifest."""
+    schedule = manifest.schedule
+    return (
+        Fact(
+            label="Noise multiplier",
+            value=f"{privacy.noise_multiplier:.4f}",
+            explanation="Standard deviation of the noise divided by the clipping norm.",
+        ),
+        Fact(
+            label="Clipping norm",
+            value=f"{privacy.clipping_norm:g}",
+            explanation="Largest length of one patient's summed gradient in one step.",
+        ),
+        Fact(
+            label="Sampling probability",
+            value=f"{privacy.sampling_probability:.4g}",
+            explanation="Chance that a patient enters a step: a public constant.",
+        ),
+        Fact(
+            label="Noisy steps per site",
+            value=f"{schedule.rounds * schedule.local_steps:,}",
+            explanation=f"{schedule.rounds} rounds of {schedule.local_steps} local steps.",
+        ),
+        Fact(
+            label="Learning rate",
+            value=f"{schedule.optimiser.learning_rate:g}",
+            explanation="Applied after the noise, so it costs no privacy; choosing it by trying several would.",
+        ),
+        *_evaluation_facts(manifest),
+    )
+
+
+def _evaluation_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
+    noise = manifest.evaluation.noise
+    if noise is None or manifest.evaluation.release == "none":
+        return ()
+    tables = 1 + len(noise.subgroups)
+    return (
+        Fact(
+            label="Noise of an evaluation",
+            value=f"{math.sqrt(noise.variance):.3g} a count",
+            explanation="Standard deviation of the discrete Gaussian noise on every count that a site releases. One patient "
+            f"counts with at most {noise.max_records_per_patient} {'records' if noise.max_records_per_patient > 1 else 'record'} "
+            f"in each of {tables} {'tables' if tables > 1 else 'table'}.",
+        ),
+    )

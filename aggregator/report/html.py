@@ -18,7 +18,7 @@ from aggregator.report.figures import Picture
 from aggregator.report.numbers import Numbers
 from aggregator.report.round_figures import round_figures
 from aggregator.report.site_figures import site_figures
-from aggregator.report.vocabulary import METRICS, metric_of, setting_of
+from aggregator.report.vocabulary import METRICS, audit_size, audit_title, metric_of, setting_of
 from federation.durable_files import write_durably
 
 _FALSE_ALARMS: Final = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -58,6 +58,8 @@ def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
         primary=metric_of(report.primary_metric),
         metrics=_metrics(report),
         metric_of=metric_of,
+        audit_title=audit_title,
+        audit_size=audit_size,
         setting_of=setting_of,
         provenance=_PROVENANCE[report.provenance],
         steps=_steps(report),
@@ -157,6 +159,11 @@ def _warnings(report: StudyReport) -> list[str]:
         warnings.append(
             "Seeded test mode: the noise of this run is reproducible, so it protects no one. The privacy figures below "
             "say what the same study gives with secret noise."
+        )
+    refuted = [audit_title(audit).lower() for audit in report.privacy.audits if not audit.passed]
+    if refuted:
+        warnings.append(
+            f"Do not release this model: the audit ({', '.join(refuted)}) measured more leakage than the study promises."
         )
     failed = [entry.site for entry in report.readiness if not entry.passed]
     if failed:

@@ -1,4 +1,8 @@
-"""The privacy statement: what a manifest promises its patients, in words, and what it does not cover."""
+"""The privacy statement: what a manifest promises its patients, in words, and what it does not cover.
+
+It answers the points of NIST SP 800-226 (Guidelines for Evaluating Differential Privacy Guarantees): epsilon and delta,
+unit of privacy, neighbouring data sets, mechanism, composition, trust model, data collection exposure, side channels.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from aggregator.report.content import Fact, PrivacyStatement, RoundPoint
-from federation.privacy.promise import PatientLevelPrivacy
+from aggregator.report.facts import mechanism_facts
+from aggregator.report.site_level_statement import site_level_statement
+from federation.errors import InvalidInputError
+from federation.privacy.audit_result import AuditResult
+from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.study.manifest import StudyManifest
 
 _TRUST_PRIVATE: Final = (
-    "Every site adds the full noise to its own update before anything leaves it. The guarantee therefore holds "
-    "against everyone who sees the updates or the model: the aggregator, the other sites and the public. It relies "
-    "on the software that each site installed, and on the site's own machine being sound."
+    "Privacy is added at the site. Each hospital's own machine sees its records and adds the full noise before anything "
+    "leaves it: towards everyone outside the hospital this is the local model of trust, and inside it the hospital is the "
+    "curator of its own patients, as it is today. The guarantee holds against everyone who sees the updates or the model: "
+    "the aggregator, the other sites and the public, together and with any other knowledge. It relies on the software "
+    "that each site installed, and on the site's own machine and staff."
 )
 _TRUST_PLAIN: Final = (
     "Records stay at their site, but the updates are sent without noise and the aggregator sees each of them. "
@@ -25,7 +35,31 @@ _TUNING_LIMIT: Final = (
 )
 _GROUP_LIMIT: Final = (
     "Knowledge about groups: a model may show that a disease is linked with smoking, and that says something about "
-    "every smoker."
+    "every smoker, whether or not they took part."
+)
+_CONSTANTS_LIMIT: Final = (
+    "The declared number of training patients per site and the sampling probability, which are public constants."
+)
+_EXPOSURE: Final = (
+    Fact(
+        label="Data collection exposure",
+        value="records stay where they were collected",
+        explanation="The study collects nothing in one place. Whoever can read a hospital's records today still can; the "
+        "guarantee is about what leaves, not about the records themselves.",
+    ),
+    Fact(
+        label="Arithmetic side channels",
+        value="covered",
+        explanation="Sums and noise are whole multiples of a public step, so the low bits of floating-point noise never "
+        "reach a release. The noise is from a cryptographic generator: the guarantee is against attackers who cannot "
+        "break it, and leaves out draws beyond 8.5 standard deviations (a chance below 1e-16 each).",
+    ),
+    Fact(
+        label="Other side channels",
+        value="not covered",
+        explanation="Running times, power, memory, and whether a site answers at all. Numbers of steps and sizes of "
+        "messages are fixed by the manifest and say nothing.",
+    ),
 )
 
 
@@ -41,6 +75,9 @@ def privacy_statement(
         references: Titles of reference settings shown in the same report, which carry no guarantee.
     """
     privacy = manifest.privacy
+    spent = rounds[-1].epsilon_spent if rounds else {}
+    if isinstance(privacy, SiteLevelPrivacy):
+        return site_level_statement(manifest, privacy, spent=spent, seeded=seeded)
     if not isinstance(privacy, PatientLevelPrivacy):
         return PrivacyStatement(
             private=False,
@@ -51,18 +88,43 @@ def privacy_statement(
                 "Everything else: without a mechanism there is no bound to state.",
             ),
         )
-    spent = rounds[-1].epsilon_spent if rounds else {}
     return PrivacyStatement(
         private=True,
         epsilon=privacy.epsilon,
         delta=privacy.delta,
         summary=_summary(privacy),
-        parameters=_parameters(manifest, privacy),
+        parameters=_guarantee(privacy),
+        hyperparameters=mechanism_facts(manifest, privacy),
         epsilon_spent=dict(spent),
         trust_model=_TRUST_PRIVATE,
+        composition=_composition(manifest),
+        exposure=_EXPOSURE,
         not_covered=_limits(manifest, privacy, references),
         reproducible_noise=seeded,
     )
+
+
+def with_audits(
+    statement: PrivacyStatement, audits: Sequence[AuditResult], *, manifest_digest: str
+) -> PrivacyStatement:
+    """The statement with what audits of the study measured.
+
+    Args:
+        statement: Of a private study, unless there is no audit.
+        audits: In the order in which they are shown.
+        manifest_digest: Of the study.
+
+    Raises:
+        InvalidInputError: If an audit is of another study, or there is no promise to audit.
+    """
+    foreign = [audit.manifest_digest for audit in audits if audit.manifest_digest != manifest_digest]
+    if foreign or (audits and not statement.private):
+        raise InvalidInputError(
+            f"expected audits of the private study {manifest_digest}, got "
+            + (f"one of {foreign[0]}" if foreign else "audits of a study without privacy"),
+            remedy="run `cohortium audit` with the settings of this study",
+        )
+    return statement.model_copy(update={"audits": tuple(audits)})
 
 
 def _summary(privacy: PatientLevelPrivacy) -> str:
@@ -76,50 +138,50 @@ def _summary(privacy: PatientLevelPrivacy) -> str:
     )
 
 
-def _parameters(manifest: StudyManifest, privacy: PatientLevelPrivacy) -> tuple[Fact, ...]:
-    steps = manifest.schedule.rounds * manifest.schedule.local_steps
+def _guarantee(privacy: PatientLevelPrivacy) -> tuple[Fact, ...]:
     return (
         Fact(
-            label="Unit of protection",
+            label="Unit of privacy",
             value="one patient",
-            explanation="All records of a patient together, however many.",
+            explanation="All records of a patient at a site together, however many.",
         ),
         Fact(
-            label="Adjacency",
-            value="add or remove one",
-            explanation="Two data sets are compared that differ by the presence of one patient at one site.",
+            label="Neighbouring data sets",
+            value="add or remove one patient",
+            explanation="Two data sets are compared that differ by the presence of one patient at one site (the adjacency).",
         ),
         Fact(
             label="Promised epsilon, delta",
             value=f"{privacy.epsilon:g}, {privacy.delta:g}",
-            explanation="Over the whole study, for each site's patients. Smaller is stronger.",
+            explanation="(epsilon, delta)-differential privacy over the whole study, for each site's patients. Smaller is "
+            "stronger.",
         ),
         Fact(
             label="Mechanism",
             value="Poisson-subsampled Gaussian (DP-SGD)",
-            explanation="Each step draws patients by chance, bounds what each contributes and adds Gaussian noise. All "
-            "steps of all rounds are counted, by Rényi differential privacy.",
+            explanation="Each step draws patients by chance, bounds what each contributes and adds Gaussian noise. What "
+            "follows, such as optimiser, averaging and choice of the last round, is post-processing.",
         ),
         Fact(
-            label="Noise multiplier",
-            value=f"{privacy.noise_multiplier:.4f}",
-            explanation="Standard deviation of the noise divided by the clipping norm.",
+            label="Accounting",
+            value="Rényi differential privacy",
+            explanation="An upper bound on epsilon, proven for every step and every attacker; the true value is at most this.",
         ),
-        Fact(
-            label="Clipping norm",
-            value=f"{privacy.clipping_norm:g}",
-            explanation="Largest length of one patient's summed gradient in one step.",
-        ),
-        Fact(
-            label="Sampling probability",
-            value=f"{privacy.sampling_probability:.4g}",
-            explanation="Chance that a patient enters a step: a public constant.",
-        ),
-        Fact(
-            label="Noisy steps per site",
-            value=f"{steps:,}",
-            explanation=f"{manifest.schedule.rounds} rounds of {manifest.schedule.local_steps} local steps.",
-        ),
+    )
+
+
+def _composition(manifest: StudyManifest) -> str:
+    steps = manifest.schedule.rounds * manifest.schedule.local_steps
+    return (
+        f"All {steps:,} noisy steps of all rounds are counted together, and so is everything else that the study releases "
+        "about the same patients. Across studies, each site keeps one ledger for its patient population: a release is "
+        "charged before its noise is drawn, is never refunded, and is refused if the sum of all studies would pass the "
+        "site's own cap. "
+        + (
+            "That cap is the site's and not part of this report."
+            if manifest.cohort.provenance == "patients"
+            else "In this simulation each site's ledger is new and its cap is this study's promise."
+        )
     )
 
 
@@ -128,9 +190,9 @@ def _limits(manifest: StudyManifest, privacy: PatientLevelPrivacy, references: S
         _evaluation_limit(manifest),
         _several_hospitals(privacy, len(manifest.roster)),
         _TUNING_LIMIT,
-        "Side channels: running times, message sizes, power, memory and the last bits of floating-point noise.",
-        "The declared number of training patients per site and the sampling probability, which are public constants.",
+        _CONSTANTS_LIMIT,
         _GROUP_LIMIT,
+        "Side channels outside the arithmetic: see above.",
     ]
     if references:
         limits.insert(
@@ -150,7 +212,19 @@ def _several_hospitals(privacy: PatientLevelPrivacy, sites: int) -> str:
 
 
 def _evaluation_limit(manifest: StudyManifest) -> str:
-    if manifest.cohort.provenance == "patients":
+    evaluation, real = manifest.evaluation, manifest.cohort.provenance == "patients"
+    paid = (
+        "Evaluation of the rounds is paid for: each site releases counts of scores with noise, charged like training. It "
+        "is covered; the test patients have the same guarantee"
+    )
+    if evaluation.noise is not None and evaluation.release != "none":
+        if real:
+            return f"{paid}, and no exact performance figure is part of this report."
+        return (
+            f"{paid}. The tables and curves of this report are not: they come from the test patients' exact scores, which is "
+            f"allowed here because the cohort is {manifest.cohort.provenance}."
+        )
+    if real or evaluation.release == "none":
         return "Evaluation: no performance figure computed on single patients is part of this report."
     return (
         "Evaluation: the performance figures of this report come from the test patients' exact scores, without "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from federation.identifiers import TaskKind
+from federation.privacy.audit_result import AuditKind, AuditResult
 
 
 @dataclass(frozen=True)
@@ -170,3 +171,24 @@ def ordered_settings(names: tuple[str, ...]) -> tuple[str, ...]:
     """The known settings in their usual order, then the others as they came."""
     known = tuple(name for name in SETTINGS if name in names)
     return known + tuple(name for name in names if name not in SETTINGS)
+
+
+_AUDITS: Final[dict[AuditKind, str]] = {
+    "mechanism": "Noise of one release",
+    "one_run": "Planted patients",
+    "membership": "Membership inference",
+}
+
+
+def audit_title(audit: AuditResult) -> str:
+    """What an audit is called."""
+    return _AUDITS[audit.kind]
+
+
+def audit_size(audit: AuditResult) -> str:
+    """How much an audit looked at."""
+    if audit.kind == "mechanism":
+        return f"{audit.samples:,} releases with and as many without"
+    if audit.kind == "one_run":
+        return f"{audit.samples:,} planted; {audit.num_correct or 0:,} of {audit.num_guesses or 0:,} guesses right"
+    return f"{audit.samples:,} patients; {audit.num_shadow_models or 0:,} models for comparison"

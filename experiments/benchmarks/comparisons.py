@@ -1,4 +1,4 @@
-"""What is compared: a round, a private step, and the start of the command."""
+"""What is compared: a round, a private step, what privacy costs besides, and the start of the command."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import run_study
 from aggregator.tracking import NullTracker
 from experiments.benchmarks.alternation import Comparison
+from experiments.benchmarks.privacy_costs import privacy_comparisons
 from experiments.benchmarks.workload import LEARNING_RATE, SEED, Workload
 from experiments.engines.inline import InlineTransport
 from federation.models.build import build_model
@@ -159,6 +160,7 @@ def comparisons(workload: Workload) -> tuple[Comparison, ...]:
             )
             for size in (workload, wide)
         ),
+        *privacy_comparisons(),
         Comparison(
             name="start_up",
             question="cohortium --help / an empty Python program",

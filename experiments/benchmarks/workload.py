@@ -98,14 +98,19 @@ class Workload:
 
     def _privacy(self) -> dict[str, Json]:
         numerator = sampling_numerator_of(self.batch_size / self.num_patients)
-        promise = {"epsilon": 4.0, "delta": 1e-5}
+        epsilon, delta = 4.0, 1e-5
         return {
             "kind": "patient_level",
-            **promise,
+            "epsilon": epsilon,
+            "delta": delta,
             "clipping_norm": 1.0,
             "sampling_numerator": numerator,
             "noise_multiplier": calibrate_noise_multiplier(
-                **promise, sampling_numerator=numerator, steps=self.rounds * self.local_steps
+                epsilon=epsilon,
+                delta=delta,
+                sampling_numerator=numerator,
+                steps=self.local_steps,
+                rounds=self.rounds,
             ),
         }
 

@@ -19,11 +19,15 @@ from federation.models.noisy_metrics import OUTCOME_BINS, CountLayout, FloatArra
 
 _MAX_ITERATIONS: Final = 60
 _CONVERGED: Final = 1e-6
+_FLAT: Final = 1e-12
+"""A determinant of the curvature that small says nothing about the line."""
 NET_BENEFIT: Final = "net_benefit/"
 TREAT_ALL: Final = "treat_all/"
 
 
-def statistics(layout: CountLayout, tables: FloatArray, *, classes: NDArray[np.bool_] | None = None) -> dict[str, FloatArray]:
+def statistics(
+    layout: CountLayout, tables: FloatArray, *, classes: NDArray[np.bool_] | None = None
+) -> dict[str, FloatArray]:
     """Every figure that a table defines.
 
     Args:
@@ -133,21 +137,21 @@ def _calibration_line(negatives: FloatArray, positives: FloatArray) -> tuple[Flo
     predictor = logit(bin_centres(positives.shape[-1]))
     weight = nearest_non_negative(negatives + positives)
     intercept, slope = np.zeros(positives.shape[:-1]), np.ones(positives.shape[:-1])
-    moved = np.full(positives.shape[:-1], np.inf)
+    moved, determinant = np.full(positives.shape[:-1], np.inf), np.zeros(positives.shape[:-1])
     for _ in range(_MAX_ITERATIONS):
         risk = expit(intercept[..., None] + slope[..., None] * predictor)
         residual = positives * (1 - risk) - negatives * risk
         curvature = weight * risk * (1 - risk)
         first, second = residual.sum(axis=-1), residual @ predictor
         flat, mixed, steep = curvature.sum(axis=-1), curvature @ predictor, curvature @ np.square(predictor)
-        determinant = np.maximum(flat * steep - np.square(mixed), 1e-12)
+        determinant = np.maximum(flat * steep - np.square(mixed), _FLAT)
         steps = (steep * first - mixed * second) / determinant, (flat * second - mixed * first) / determinant
         intercept = np.clip(intercept + np.clip(steps[0], -2, 2), -50, 50)
         slope = np.clip(slope + np.clip(steps[1], -2, 2), -50, 50)
         moved = np.maximum(np.abs(steps[0]), np.abs(steps[1]))
         if np.all(moved < _CONVERGED):
             break
-    solved = moved < _CONVERGED
+    solved = (moved < _CONVERGED) & (determinant > _FLAT)
     return np.where(solved, intercept, np.nan), np.where(solved, slope, np.nan)
 
 

@@ -8,7 +8,6 @@ refused. The aggregator sees the updates before the noise and must be trusted wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -86,10 +85,3 @@ class SiteLevelSum:
             generator: A cryptographic stream.
         """
         return noisy_mean(self._total, mechanism=self._mechanism, generator=generator)
-
-
-def check_contributions(names: Sequence[str]) -> str | None:
-    """Why an algorithm does not fit, or ``None``: what is sent beside the update would have to be noised too."""
-    if list(names):
-        return f"expected an algorithm that sends nothing but its update under site-level privacy, got {sorted(names)}"
-    return None

@@ -5,66 +5,31 @@ Everything in it is public. A site computes nothing that its manifest does not n
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-from typing import Annotated, Literal, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from federation.algorithms.spec import AlgorithmSpec, ScaffoldSpec
-from federation.data.cohort import CohortDefinition
-from federation.data.contract import (
-    Binary,
-    Categorical,
-    Continuous,
-    DataContract,
-    Integer,
-    Ordinal,
-)
-from federation.documents import Document, Json
+from federation.algorithms.spec import ScaffoldSpec
+from federation.data.contract import Binary, Categorical, Continuous, Integer, Ordinal
+from federation.documents import Json
 from federation.errors import ManifestError, TamperedManifestError
-from federation.identifiers import StudyId, TaskKind
-from federation.models.spec import LinearSpec, ModelSpec
-from federation.privacy.accounting import NOTHING, Cost, add, cost_of, epsilon_of_cost
-from federation.privacy.events import DiscreteGaussian, PrivacyEvent, SubsampledGaussian
-from federation.privacy.promise import MechanismSpec, PatientLevelPrivacy, PrivacySpec
-from federation.study.agreements import AggregationSpec, EvaluationSpec, RosterSite
-from federation.study.schedule import Schedule
+from federation.models.spec import LinearSpec
+from federation.privacy.accounting import epsilon_of_cost
+from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
+from federation.privacy.site_level import reason_against
+from federation.study.terms import StudyTerms
 
 
-class StudyManifest(Document):
+class StudyManifest(StudyTerms):
     """Everything agreed: question, cohort, contract, task, model, schedule, privacy, aggregation, outputs and roster."""
-
-    format: Literal["cohortium/study-manifest/1"] = "cohortium/study-manifest/1"
-    study: StudyId
-    version: Annotated[int, Field(ge=1)] = 1
-    title: Annotated[str, Field(min_length=1)]
-    question: Annotated[str, Field(min_length=1)]
-    data_licence: str = ""
-    legal_basis: str = ""
-    expires: dt.date | None = None
-    contract: DataContract
-    cohort: CohortDefinition
-    preprocessing: Literal["public_ranges", "site_standardised"] = "public_ranges"
-    """``site_standardised`` uses each site's own mean and spread: an unpaid release, so it is refused in a private study."""
-    task: TaskKind
-    model: ModelSpec
-    schedule: Schedule
-    algorithm: AlgorithmSpec
-    privacy: PrivacySpec
-    aggregation: AggregationSpec = AggregationSpec()
-    evaluation: EvaluationSpec = EvaluationSpec()
-    roster: Annotated[tuple[RosterSite, ...], Field(min_length=1)]
-    initial_seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
-    """Public seed of the initial parameters. Nothing else depends on it."""
-    software: dict[str, str] = {}
-    """Versions the study was composed with."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         self._check_roster()
         self._check_outcome()
         self._check_privacy()
+        self._check_site_level()
         self._check_evaluation()
         if isinstance(self.algorithm, ScaffoldSpec) and (
             self.schedule.optimiser.kind != "sgd" or self.schedule.optimiser.momentum
@@ -123,6 +88,27 @@ class StudyManifest(Document):
             )
             raise ValueError(message)
 
+    def _check_site_level(self) -> None:
+        privacy = self.privacy
+        if not isinstance(privacy, SiteLevelPrivacy):
+            return
+        refused = reason_against(len(self.roster), privacy)
+        if refused is None and isinstance(self.algorithm, ScaffoldSpec):
+            refused = "expected an algorithm that sends nothing but its update under site-level privacy, got scaffold"
+        if refused is None and len({entry.weight for entry in self.roster}) > 1:
+            refused = "expected equal weights of all sites under site-level privacy, got different ones"
+        if refused is None and self.evaluation.release != "none":
+            refused = "expected evaluation.release 'none' under site-level privacy: a site's sums are not paid for"
+        epsilon = epsilon_of_cost(self.site_cost(), delta=privacy.delta)
+        if refused is None and epsilon > privacy.epsilon:
+            refused = (
+                f"expected noise that keeps epsilon {privacy.epsilon} over {self.schedule.rounds} rounds, got noise "
+                f"multiplier {privacy.noise_multiplier}, which gives {epsilon:.4g}"
+            )
+        if refused is not None:
+            message = f"privacy: {refused}"
+            raise ValueError(message)
+
     def _check_evaluation(self) -> None:
         noise = self.evaluation.noise
         if noise is None:
@@ -142,74 +128,6 @@ class StudyManifest(Document):
                 f"({sorted(with_levels)}), got {list(noise.subgroups)}"
             )
             raise ValueError(message)
-
-    def evaluation_rounds(self) -> tuple[int, ...]:
-        """Rounds after which the study evaluates; empty if it releases nothing about performance."""
-        if self.evaluation.release == "none":
-            return ()
-        schedule = self.schedule
-        due = set(range(schedule.evaluate_every, schedule.rounds + 1, schedule.evaluate_every)) | {schedule.rounds}
-        return tuple(sorted(due))
-
-    def evaluation_event(self) -> DiscreteGaussian | None:
-        """What one paid evaluation does; ``None`` if evaluation is not paid for, or not released."""
-        noise = self.evaluation.noise
-        if noise is None or self.evaluation.release == "none":
-            return None
-        return DiscreteGaussian(sensitivity_squared=noise.sensitivity_squared, variance=noise.variance)
-
-    def training_event(self) -> SubsampledGaussian | None:
-        """What one round of training does; ``None`` without privacy."""
-        if not isinstance(self.privacy, PatientLevelPrivacy):
-            return None
-        return SubsampledGaussian(
-            noise_multiplier=self.privacy.noise_multiplier,
-            sampling_numerator=self.privacy.sampling_numerator,
-            steps=self.schedule.local_steps,
-        )
-
-    def privacy_cost(self) -> Cost:
-        """What the whole study costs a patient of one site: training and paid evaluations, charge by charge."""
-        training, evaluation = self.training_event(), self.evaluation_event()
-        cost = NOTHING if training is None else add(NOTHING, cost_of(training), times=self.schedule.rounds)
-        return cost if evaluation is None else add(cost, cost_of(evaluation), times=len(self.evaluation_rounds()))
-
-    def privacy_events(self) -> tuple[PrivacyEvent, ...]:
-        """Everything the study releases about the patients of one site, one event for each round and evaluation."""
-        training, evaluation = self.training_event(), self.evaluation_event()
-        rounds = () if training is None else (training,) * self.schedule.rounds
-        return rounds if evaluation is None else rounds + (evaluation,) * len(self.evaluation_rounds())
-
-    def entry(self, site: str) -> RosterSite:
-        """The roster's entry of a site.
-
-        Raises:
-            ManifestError: If the roster has none.
-        """
-        for entry in self.roster:
-            if entry.site == site:
-                return entry
-        raise ManifestError(
-            f"expected a site of the roster, got {site!r}",
-            remedy=f"use one of {[entry.site for entry in self.roster]}",
-        )
-
-    def mechanism(self, site: str) -> MechanismSpec:
-        """The site's mechanism: what sampler, clipping, noise, divisor and accountant all read.
-
-        Raises:
-            ManifestError: If the study is not private or the site is not in the roster.
-        """
-        if not isinstance(self.privacy, PatientLevelPrivacy):
-            raise ManifestError(f"expected a private study, got privacy {self.privacy.kind!r}")
-        return MechanismSpec(
-            clipping_norm=self.privacy.clipping_norm,
-            noise_multiplier=self.privacy.noise_multiplier,
-            sampling_numerator=self.privacy.sampling_numerator,
-            steps_per_round=self.schedule.local_steps,
-            rounds=self.schedule.rounds,
-            divisor=self.privacy.sampling_probability * self.entry(site).training_patients,
-        )
 
     def sealed(self) -> str:
         """The manifest and its digest, as the text of a manifest file."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from federation.errors import CohortiumError, InternalError, LedgerDamagedError
 from federation.protocol.ledger_head import LedgerHead
+from federation.protocol.signatures import SigningKey
 from site_client.ledger.chain import LedgerState
 from site_client.ledger.entries import Entry, HeadSigned, Reserved, Row, damaged, decode, following
 from site_client.ledger.key_file import key_path, read_key
@@ -50,6 +51,7 @@ class Journal:
         self.store = Store(path)
         try:
             self._catch_up()
+            self.store.check_pages()
             self.opened = self.state.first()
             self._key = read_key(self.store.path)
             self._check_promises()
@@ -86,6 +88,7 @@ class Journal:
         Raises:
             LedgerDamagedError: If the signing key is not there.
         """
+        self._signing_key()  # nothing is charged for what could not be recorded as computed
         row = following(self.state.sequence, self.state.entry_hash, entry)
         rows = [row]
         if self.state.needs_head(entry, row.sequence):
@@ -111,13 +114,16 @@ class Journal:
         return entry
 
     def _sign(self, sequence: int, entry_hash: bytes) -> LedgerHead:
+        key, population = self._signing_key(), self.opened.terms.population
+        return LedgerHead.signed(key, population=population, sequence=sequence, entry_hash=entry_hash.hex())
+
+    def _signing_key(self) -> SigningKey:
         if self._key is None:
             raise LedgerDamagedError(
                 f"expected the ledger's signing key in {key_path(self.store.path)}, got no such file",
                 remedy="put the key of this ledger back; without it the ledger can be read and verified, nothing else",
             )
-        population = self.opened.terms.population
-        return LedgerHead.signed(self._key, population=population, sequence=sequence, entry_hash=entry_hash.hex())
+        return self._key
 
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:

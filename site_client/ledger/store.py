@@ -154,11 +154,19 @@ class Store:
         with self._translated():
             self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
 
-    def structural_problem(self) -> str | None:
-        """What SQLite's own check of pages and tables finds first, or ``None``."""
+    def check_pages(self) -> None:
+        """Have SQLite check its own pages, those too that hold no entry: the next entry may go there.
+
+        Raises:
+            LedgerDamagedError: Saying what it finds first.
+        """
         with self._translated():
             answers = [answer for (answer,) in self._connection.execute("PRAGMA integrity_check(1)")]
-        return None if answers == [b"ok"] else b" ".join(answers).decode(errors="replace")
+        if answers != [b"ok"]:
+            raise LedgerDamagedError(
+                f"expected whole pages in {self.path}, got: {b' '.join(answers).decode(errors='replace')}",
+                remedy="release nothing; keep the file as evidence and see docs/ledger.md",
+            )
 
     def close(self) -> None:
         """Close the file. Whatever was committed is on the disk already."""

@@ -79,9 +79,7 @@ def _check_all(store: Store, sound: _Sound) -> None:
         if isinstance(entry, Reserved):
             sound.epsilon_spent = state.first().terms.cap().spent(state.spent)
     state.first()
-    problem = store.structural_problem()
-    if problem is not None:
-        raise LedgerDamagedError(f"expected whole pages in {store.path}, got: {problem}")
+    store.check_pages()
 
 
 def _check(row: Row, entry: Entry, state: LedgerState) -> None:

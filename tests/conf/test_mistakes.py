@@ -70,7 +70,7 @@ def test_a_kind_is_chosen_with_its_settings() -> None:
     [
         ("schedule.rounds", None),
         ("schedule.round", "unknown setting 'schedule.round': did you mean 'schedule.rounds'?"),
-        ("privacy.epsilon", "unknown setting 'privacy.epsilon' with privacy=none: choose privacy=patient_level"),
+        ("privacy.epsilon", "unknown setting 'privacy.epsilon' with privacy=none: choose privacy="),
         ("privacy.epsilom", "unknown setting 'privacy.epsilom': did you mean 'privacy.epsilon'?"),
         ("study.options.alpha", "unknown setting 'study.options.alpha' with study=demo: choose study=readmission"),
         ("algoritm", "unknown setting 'algoritm': did you mean 'algorithm'?"),

@@ -10,8 +10,8 @@ from torch import nn
 from federation.errors import InternalError, ModelRefusedError
 from federation.models.parameters import flatten
 from federation.models.spec import MlpSpec
-from federation.privacy.noise import noisy_mean
 from federation.privacy.events import SubsampledGaussian
+from federation.privacy.noise import noisy_mean
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import fresh_streams
 from federation.privacy.sampling import poisson_sample

@@ -13,8 +13,8 @@ from scipy import stats
 
 from federation.privacy.accounting import epsilon_of
 from federation.privacy.clipping import clipped_sum
-from federation.privacy.noise import noisy_mean, standard_normal
 from federation.privacy.events import SubsampledGaussian
+from federation.privacy.noise import noisy_mean, standard_normal
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample

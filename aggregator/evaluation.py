@@ -1,0 +1,75 @@
+"""What a round says about performance: exact sums where the study allows them, noisy counts where they are paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.rounds import collect_counts, collect_metrics
+from aggregator.transport import Transport
+from aggregator.witnessing import HeadKeeper
+from federation.documents import Json
+from federation.models.noisy_performance import derive_performance
+from federation.study.manifest import StudyManifest
+
+_Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Performance after a round; empty where nothing is released. Fields as in ``RoundResult``."""
+
+    metrics: Mapping[str, float] = field(default_factory=_Metrics)
+    site_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    metric_errors: Mapping[str, float] = field(default_factory=_Metrics)
+    site_metric_errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    paid_performance: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+def evaluate_round(
+    study: StudyManifest,
+    transport: Transport,
+    *,
+    round_number: int,
+    parameters: NDArray[np.float32],
+    keeper: HeadKeeper,
+) -> Evaluation:
+    """Ask the sites how the model does, if the study evaluates after this round.
+
+    Args:
+        study: What was agreed.
+        transport: How sites are reached.
+        round_number: Rounds that the parameters have seen.
+        parameters: Of the global model.
+        keeper: Witnesses the ledgers that paid evaluations are charged to.
+    """
+    if round_number not in study.evaluation_rounds():
+        return Evaluation()
+    per_site = study.evaluation.release == "per_site"
+    noise = study.evaluation.noise
+    if noise is None:
+        sums = collect_metrics(study, transport, round_number=round_number, parameters=parameters)
+        return Evaluation(
+            metrics=reduce(add, sums.values()).derive() if sums else {},
+            site_metrics={site: values.derive() for site, values in sums.items()} if per_site else {},
+        )
+    counts = collect_counts(study, transport, round_number=round_number, parameters=parameters, keeper=keeper)
+    if not counts:
+        return Evaluation()
+    most = noise.max_records_per_patient
+    everyone = derive_performance(reduce(add, counts.values()), max_records_per_patient=most)
+    sites = {
+        site: derive_performance(found, max_records_per_patient=most) for site, found in counts.items() if per_site
+    }
+    return Evaluation(
+        metrics=everyone.values(),
+        site_metrics={site: found.values() for site, found in sites.items()},
+        metric_errors=everyone.errors(),
+        site_metric_errors={site: found.errors() for site, found in sites.items()},
+        paid_performance=everyone.as_data(),
+    )

@@ -1,0 +1,1 @@
+"""Empirical audits: attacks on the study's own code, turned into lower bounds on epsilon. See docs/audit.md."""

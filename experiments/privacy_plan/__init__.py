@@ -1,0 +1,1 @@
+"""What a study would cost its patients in privacy and its model in noise, shown before anything runs."""

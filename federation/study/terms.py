@@ -1,0 +1,128 @@
+"""What a study fixes in advance, as fields, and what follows from them: mechanisms, rounds and what they cost a patient."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from federation.algorithms.spec import AlgorithmSpec
+from federation.data.cohort import CohortDefinition
+from federation.data.contract import DataContract
+from federation.documents import Document
+from federation.errors import ManifestError
+from federation.identifiers import StudyId, TaskKind
+from federation.models.spec import ModelSpec
+from federation.privacy.accounting import NOTHING, Cost, add, cost_of
+from federation.privacy.events import DiscreteGaussian, PrivacyEvent, SubsampledGaussian
+from federation.privacy.promise import MechanismSpec, PatientLevelPrivacy, PrivacySpec, SiteLevelPrivacy
+from federation.privacy.site_level import site_round_event
+from federation.study.agreements import AggregationSpec, EvaluationSpec, RosterSite
+from federation.study.schedule import Schedule
+
+
+class StudyTerms(Document):
+    """The fields of a study manifest, and what they mean together: rounds, mechanisms and costs.
+
+    Read manifests as :class:`federation.study.manifest.StudyManifest`, which also checks that the fields fit together.
+    """
+
+    format: Literal["cohortium/study-manifest/1"] = "cohortium/study-manifest/1"
+    study: StudyId
+    version: Annotated[int, Field(ge=1)] = 1
+    title: Annotated[str, Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1)]
+    data_licence: str = ""
+    legal_basis: str = ""
+    expires: dt.date | None = None
+    contract: DataContract
+    cohort: CohortDefinition
+    preprocessing: Literal["public_ranges", "site_standardised"] = "public_ranges"
+    """``site_standardised`` uses each site's own mean and spread: an unpaid release, so it is refused in a private study."""
+    task: TaskKind
+    model: ModelSpec
+    schedule: Schedule
+    algorithm: AlgorithmSpec
+    privacy: PrivacySpec
+    aggregation: AggregationSpec = AggregationSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    roster: Annotated[tuple[RosterSite, ...], Field(min_length=1)]
+    initial_seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    """Public seed of the initial parameters. Nothing else depends on it."""
+    software: dict[str, str] = {}
+    """Versions the study was composed with."""
+
+    def evaluation_rounds(self) -> tuple[int, ...]:
+        """Rounds after which the study evaluates; empty if it releases nothing about performance."""
+        if self.evaluation.release == "none":
+            return ()
+        schedule = self.schedule
+        due = set(range(schedule.evaluate_every, schedule.rounds + 1, schedule.evaluate_every)) | {schedule.rounds}
+        return tuple(sorted(due))
+
+    def evaluation_event(self) -> DiscreteGaussian | None:
+        """What one paid evaluation does; ``None`` if evaluation is not paid for, or not released."""
+        noise = self.evaluation.noise
+        if noise is None or self.evaluation.release == "none":
+            return None
+        return DiscreteGaussian(sensitivity_squared=noise.sensitivity_squared, variance=noise.variance)
+
+    def training_event(self) -> SubsampledGaussian | None:
+        """What one round of training does; ``None`` without privacy."""
+        if not isinstance(self.privacy, PatientLevelPrivacy):
+            return None
+        return SubsampledGaussian(
+            noise_multiplier=self.privacy.noise_multiplier,
+            sampling_numerator=self.privacy.sampling_numerator,
+            steps=self.schedule.local_steps,
+        )
+
+    def privacy_cost(self) -> Cost:
+        """What the whole study costs a patient of one site: training and paid evaluations, charge by charge."""
+        training, evaluation = self.training_event(), self.evaluation_event()
+        cost = NOTHING if training is None else add(NOTHING, cost_of(training), times=self.schedule.rounds)
+        return cost if evaluation is None else add(cost, cost_of(evaluation), times=len(self.evaluation_rounds()))
+
+    def privacy_events(self) -> tuple[PrivacyEvent, ...]:
+        """Everything the study releases about the patients of one site, one event for each round and evaluation."""
+        training, evaluation = self.training_event(), self.evaluation_event()
+        rounds = () if training is None else (training,) * self.schedule.rounds
+        return rounds if evaluation is None else rounds + (evaluation,) * len(self.evaluation_rounds())
+
+    def entry(self, site: str) -> RosterSite:
+        """The roster's entry of a site.
+
+        Raises:
+            ManifestError: If the roster has none.
+        """
+        for entry in self.roster:
+            if entry.site == site:
+                return entry
+        raise ManifestError(
+            f"expected a site of the roster, got {site!r}",
+            remedy=f"use one of {[entry.site for entry in self.roster]}",
+        )
+
+    def mechanism(self, site: str) -> MechanismSpec:
+        """The site's mechanism: what sampler, clipping, noise, divisor and accountant all read.
+
+        Raises:
+            ManifestError: If the study is not private or the site is not in the roster.
+        """
+        if not isinstance(self.privacy, PatientLevelPrivacy):
+            raise ManifestError(f"expected a private study, got privacy {self.privacy.kind!r}")
+        return MechanismSpec(
+            clipping_norm=self.privacy.clipping_norm,
+            noise_multiplier=self.privacy.noise_multiplier,
+            sampling_numerator=self.privacy.sampling_numerator,
+            steps_per_round=self.schedule.local_steps,
+            rounds=self.schedule.rounds,
+            divisor=self.privacy.sampling_probability * self.entry(site).training_patients,
+        )
+
+    def site_cost(self) -> Cost:
+        """What the whole study costs a site under site-level privacy; nothing otherwise."""
+        if not isinstance(self.privacy, SiteLevelPrivacy):
+            return NOTHING
+        return add(NOTHING, cost_of(site_round_event(self.privacy)), times=self.schedule.rounds)

@@ -91,10 +91,14 @@ def round_record(result: RoundResult) -> RunRecord:
         "round/seconds": result.seconds,
     }
     metrics |= {f"round/{name}": value for name, value in result.metrics.items()}
+    metrics |= {f"round/{name}_noise_error": value for name, value in result.metric_errors.items()}
+    metrics |= {f"simulator/{name}": value for name, value in result.observed.items()}
     metrics |= {f"site/{site}/contributed": 1.0 for site in result.contributors}
     metrics |= {f"site/{site}/contributed": 0.0 for site in result.dropouts}
     for site, values in result.site_metrics.items():
         metrics |= {f"site/{site}/{name}": value for name, value in values.items()}
+    for site, values in result.site_metric_errors.items():
+        metrics |= {f"site/{site}/{name}_noise_error": value for name, value in values.items()}
     metrics |= {f"privacy/epsilon_spent/{site}": value for site, value in result.epsilon_spent.items()}
     if result.epsilon_spent:
         metrics["privacy/epsilon_spent_max"] = max(result.epsilon_spent.values())

@@ -62,7 +62,7 @@ class ProgressBoard:
         if label != self._label:
             self._begin(label, has_rounds=result is not None)
         if self._progress is not None and self._task is not None and result is not None:
-            self._progress.update(self._task, completed=result.round_number, note=_note(result))
+            self._progress.update(self._task, completed=result.round_number, note=round_note(result))
 
     def _begin(self, label: str, *, has_rounds: bool) -> None:
         self._label = label
@@ -75,7 +75,7 @@ class ProgressBoard:
             self._console.print(f"{self._prefix}{label} …", highlight=False)
 
 
-def _note(result: RoundResult) -> str:
+def round_note(result: RoundResult) -> str:
     """What the study released, or else what the simulator saw: then it says so."""
     shown = result.metrics or result.observed
     parts = [f"{name} {shown[name]:.3f}" for name in ("auroc", "accuracy", "rmse") if name in shown]

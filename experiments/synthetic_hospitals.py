@@ -94,7 +94,7 @@ def draw_hospitals(
     signs = np.where(streams.stream("signs").random(len(contract.variables)) < 0.5, -1.0, 1.0)  # noqa: PLR2004
     sites = [f"hospital-{index + 1:02d}" for index in range(settings.num_sites)]
     complete = [
-        _draw_covariates(contract, site=site, num_patients=int(size), settings=settings, signs=signs, streams=streams)
+        draw_covariates(contract, site=site, num_patients=int(size), settings=settings, signs=signs, streams=streams)
         for site, size in zip(sites, sizes, strict=True)
     ]
     features = [encode_features(contract, records.values).astype(np.float64) for records in complete]
@@ -144,7 +144,7 @@ def _check_task(contract: DataContract, task: TaskKind) -> None:
         )
 
 
-def _draw_covariates(
+def draw_covariates(
     contract: DataContract,
     *,
     site: str,
@@ -218,7 +218,7 @@ def _finish(
 ) -> Records:
     """Add outcomes, then let values go missing."""
     generator = streams.stream("outcomes", records.site)
-    outcomes = _outcomes(contract, predictor, model=model, generator=generator)
+    outcomes = draw_outcomes(contract, predictor, model=model, generator=generator)
     values = _with_missing(contract, records.values, site=records.site, settings=settings, streams=streams)
     return Records(
         site=records.site,
@@ -228,9 +228,20 @@ def _finish(
     )
 
 
-def _outcomes(
+def draw_outcomes(
     contract: DataContract, predictor: FloatArray, *, model: TrueModel, generator: np.random.Generator
 ) -> FloatArray:
+    """Draw outcomes from a true model.
+
+    Args:
+        contract: Says what the outcome is.
+        predictor: ``[R]`` linear predictor of the true model.
+        model: The true model.
+        generator: A stream of its own.
+
+    Returns:
+        ``[R]`` outcomes in the contract's terms.
+    """
     match model.task:
         case "binary":
             return (generator.random(len(predictor)) < expit(predictor[:, 0])).astype(np.float64)

@@ -78,7 +78,7 @@ def example_manifest(task="binary", *, private=True, provenance="public", sites=
         }
         if private
         else {"kind": "none"},
-        "evaluation": {"release": "none" if provenance == "patients" else "per_site"},
+        "evaluation": {"release": "none" if private or provenance == "patients" else "per_site"},
         "roster": [
             {"site": site, "weight": 2.0 * count, "training_patients": 2 * count}
             for site, count in (sites or SITES).items()

@@ -88,6 +88,10 @@ class RoundPoint(Document):
     epsilon_spent: dict[str, float]
     contributors: tuple[str, ...]
     dropouts: dict[str, str]
+    metric_errors: dict[str, float] = Field(default_factory=dict)
+    """Error that the noise of a paid evaluation adds to each of ``metrics``."""
+    observed: dict[str, float] = Field(default_factory=dict)
+    """Seen by the simulator, not released by the study."""
 
 
 class SitePerformance(Document):

@@ -42,6 +42,8 @@ def convergence(result: StudyResult) -> tuple[RoundPoint, ...]:
             epsilon_spent=_finite(entry.epsilon_spent),
             contributors=tuple(entry.contributors),
             dropouts=dict(entry.dropouts),
+            metric_errors=_finite(entry.metric_errors),
+            observed=_finite(entry.observed),
         )
         for entry in result.rounds
     )

@@ -148,7 +148,7 @@ def _rounds(report: StudyReport) -> list[RoundPoint]:
 
 
 def _round_metrics(report: StudyReport) -> list[str]:
-    found = {name for point in report.convergence for name in point.metrics}
+    found = {name for point in report.convergence for name in point.metrics | point.observed}
     return [name for name in METRICS if name in found and name != "prevalence"]
 
 

@@ -8,13 +8,15 @@ from aggregator.report.content import RoundPoint, StudyReport
 from aggregator.report.figures import PALETTE, QUIET, Axes, Picture, draw_svg, legend_below
 from aggregator.report.vocabulary import metric_of
 
+_SEEN = "seen by the simulator, not released"
+
 
 def round_figures(report: StudyReport) -> tuple[Picture, ...]:
     """The global model after each round, the size of its change, and the privacy spent."""
     rounds = report.convergence
     if not rounds:
         return ()
-    names = [name for name in _round_metrics(report) if any(name in point.metrics for point in rounds)]
+    names = [name for name in _round_metrics(report) if any(name in point.metrics | point.observed for point in rounds)]
     pictures = [_metric_picture(rounds, name) for name in names]
     pictures.append(
         _rounds_picture(
@@ -40,6 +42,9 @@ def _metric_picture(rounds: Sequence[RoundPoint], name: str) -> Picture:
     metric = metric_of(name)
     label = f"{metric.title} (scaled outcome)" if metric.in_outcome_unit else metric.title
 
+    released = [(point.round_number, point.metrics[name]) for point in rounds if name in point.metrics]
+    seen = [(point.round_number, point.observed[name]) for point in rounds if name in point.observed]
+
     def draw(axes: Axes) -> None:
         sites = dict.fromkeys(site for point in rounds for site in point.site_metrics)
         for place, site in enumerate(sites):
@@ -51,20 +56,22 @@ def _metric_picture(rounds: Sequence[RoundPoint], name: str) -> Picture:
             if points:
                 label = "single sites" if place == 0 else None
                 axes.plot(*zip(*points, strict=True), color=QUIET, linewidth=0.8, alpha=0.8, label=label)
-        points = [(point.round_number, point.metrics[name]) for point in rounds if name in point.metrics]
-        axes.plot(
-            *zip(*points, strict=True), color=PALETTE[0], linewidth=2, marker=_marker(len(points)), label="all sites"
-        )
+        if seen:
+            axes.plot(*zip(*seen, strict=True), color=PALETTE[1], linewidth=2, marker=_marker(len(seen)), label=_SEEN)
+        if released:
+            marker, label = ("o", "all sites, released") if seen else (_marker(len(released)), "all sites")
+            axes.plot(*zip(*released, strict=True), color=PALETTE[0], linewidth=2, marker=marker, label=label)
         legend_below(axes)
 
-    last = next(point.metrics[name] for point in reversed(rounds) if name in point.metrics)
+    last = (seen or released)[-1][1]
     return _rounds_picture(
         f"rounds-{name.replace('_', '-')}",
         f"{metric.title} after each round",
         label,
         rounds=rounds,
         draw=draw,
-        caption=f"On the test patients. {metric.explanation}",
+        caption=f"On the test patients. {metric.explanation}"
+        + (f" The curve is {_SEEN}: nobody could look like this in reality." if seen else ""),
         ending=f" It ends at {last:.3g}.",
     )
 

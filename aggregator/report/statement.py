@@ -224,8 +224,14 @@ def _evaluation_limit(manifest: StudyManifest) -> str:
             f"{paid}. The tables and curves of this report are not: they come from the test patients' exact scores, which is "
             f"allowed here because the cohort is {manifest.cohort.provenance}."
         )
-    if real or evaluation.release == "none":
+    if real:
         return "Evaluation: no performance figure computed on single patients is part of this report."
+    if evaluation.release == "none":
+        return (
+            "Evaluation: the study itself releases nothing about performance. The figures of this report are what the "
+            "simulator sees, from the test patients' exact scores, without noise; that is allowed here because the cohort "
+            f"is {manifest.cohort.provenance}."
+        )
     return (
         "Evaluation: the performance figures of this report come from the test patients' exact scores, without "
         f"noise. That is allowed here because the cohort is {manifest.cohort.provenance}."

@@ -19,9 +19,9 @@ import numpy as np
 
 from experiments.synthetic_hospitals import (
     HospitalSettings,
-    _draw_covariates,  # pyright: ignore[reportPrivateUsage] - one way to draw patients, not two
-    _outcomes,  # pyright: ignore[reportPrivateUsage] - as above
+    draw_covariates,
     draw_hospitals,
+    draw_outcomes,
 )
 from experiments.true_model import TrueModel, depart
 from federation.data.contract import DataContract, ForbidMissing, Variable
@@ -102,12 +102,12 @@ def synthetic_site(
         raise InvalidInputError(f"expected at least 1 patient at site {site}, got {num_patients}")
     model = _truth(contract, task, settings=settings, streams=streams)
     signs = np.where(streams.stream("signs").random(len(contract.variables)) < 0.5, -1.0, 1.0)  # noqa: PLR2004
-    complete = _draw_covariates(
+    complete = draw_covariates(
         contract, site=site, num_patients=num_patients, settings=settings, signs=signs, streams=streams
     )
     own = depart(model.common, heterogeneity=settings.heterogeneity, generator=streams.stream("truth", site))
     predictor = own.predict(encode_features(contract, complete.values))
-    outcomes = _outcomes(contract, predictor, model=model, generator=streams.stream("outcomes", site))
+    outcomes = draw_outcomes(contract, predictor, model=model, generator=streams.stream("outcomes", site))
     generator = streams.stream("missing", site)
     values = {
         variable.name: _with_gaps(variable, complete.values[variable.name], settings=settings, generator=generator)

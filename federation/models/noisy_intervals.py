@@ -39,7 +39,7 @@ _TOTALS: Final = frozenset({"count", "positives"})
 _OF_BOTH_OUTCOMES: Final = frozenset({"prevalence", "auroc", "auprc", "calibration_intercept", "calibration_slope"})
 _CORRECTED: Final = frozenset({"auprc"})
 """Taken from non-negative counts, which noise flattens: the bias seen in the redrawn tables is subtracted."""
-TOO_NOISY: Final = "noise too large: the count is within 3 standard deviations of its noise of zero"
+TOO_NOISY: Final = "noise too large: the count is below 3 standard deviations of its noise"
 TOO_FEW: Final = f"fewer than {MINIMUM_CELL} records"
 UNSTABLE: Final = "noise too large to derive it"
 

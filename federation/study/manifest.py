@@ -81,10 +81,10 @@ class StudyManifest(StudyTerms):
                 f"{self.privacy.noise_multiplier}, which gives {epsilon:.4g}"
             )
             raise ValueError(message)
-        if self.cohort.provenance == "patients" and self.evaluation.release != "none" and self.evaluation.noise is None:
+        if self.evaluation.release != "none" and self.evaluation.noise is None:
             message = (
-                "evaluation.release: expected 'none' or paid evaluation (evaluation.noise) in a private study of real "
-                f"patients, got {self.evaluation.release!r} without noise"
+                "evaluation.release: expected 'none' or paid evaluation (evaluation.noise) in a private study, got "
+                f"{self.evaluation.release!r} without noise"
             )
             raise ValueError(message)
 

@@ -163,10 +163,7 @@ class Store:
         with self._translated():
             answers = [answer for (answer,) in self._connection.execute("PRAGMA integrity_check(1)")]
         if answers != [b"ok"]:
-            raise LedgerDamagedError(
-                f"expected whole pages in {self.path}, got: {b' '.join(answers).decode(errors='replace')}",
-                remedy="release nothing; keep the file as evidence and see docs/ledger.md",
-            )
+            raise _damaged(self.path, b" ".join(answers).decode(errors="replace"))
 
     def close(self) -> None:
         """Close the file. Whatever was committed is on the disk already."""
@@ -196,10 +193,7 @@ class Store:
         found = dict(self._connection.execute("SELECT name, sql FROM sqlite_master"))
         expected = {name.encode(): statement.encode() for name, statement in _SCHEMA.items()}
         if (application, version) != (_APPLICATION, _FORMAT) or found != expected:
-            raise LedgerDamagedError(
-                f"expected the tables and triggers of a ledger in {self.path}, got others",
-                remedy="release nothing; keep the file as evidence and see docs/ledger.md",
-            )
+            raise _damaged(self.path, "its tables and triggers are not those of a ledger")
 
     def _check_identity(self) -> None:
         if _identity(self.path) != self._identity:
@@ -242,6 +236,8 @@ def _translated(path: Path) -> Generator[None]:
         yield
     except sqlite3.Error as failure:
         raise _as_our_own(failure, path) from failure
+    except UnicodeDecodeError as failure:  # SQLite quotes a damaged name in its message, and Python cannot read it
+        raise _damaged(path, "its names are not text") from failure
     except FileExistsError:
         raise
     except OSError as failure:
@@ -252,8 +248,12 @@ def _as_our_own(failure: sqlite3.Error, path: Path) -> CohortiumError:
     code = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF  # the rest is a detail of the code
     if code in _UNAVAILABLE:
         return _unavailable(path, str(failure))
+    return _damaged(path, str(failure))
+
+
+def _damaged(path: Path, problem: str) -> LedgerDamagedError:
     return LedgerDamagedError(
-        f"expected a ledger in {path}, got a damaged file: {failure}",
+        f"expected a ledger in {path}, got a damaged file: {problem}",
         remedy="release nothing; keep the file as evidence and see docs/ledger.md",
     )
 

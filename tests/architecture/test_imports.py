@@ -26,6 +26,7 @@ VIOLATIONS = {
     "home of hydra": ("experiments/simulate.py", "from hydra.utils import instantiate"),
     "home of duckdb": ("site_client/agent.py", "import duckdb"),
     "home of matplotlib": ("aggregator/rounds.py", "import matplotlib.pyplot"),
+    "home of dp-accounting": ("federation/privacy/calibration.py", "import dp_accounting"),
     "home of cryptography": ("site_client/training.py", "import cryptography.fernet"),
     "scikit-learn brings": ("site_client/evaluation.py", "import sklearn.metrics"),
 }

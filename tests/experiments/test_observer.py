@@ -118,13 +118,13 @@ def test_epsilon_spent_contains_the_evaluations(tmp_path: Path) -> None:
 def test_a_quiet_board_takes_rounds_without_metrics() -> None:
     from conf.loading import compose
     from conf.validation import build
-    from experiments.progress import _note
+    from experiments.progress import round_note
     from experiments.settings import SimulationSettings
 
     result = RoundResult(
         round_number=1, contributors=(), dropouts={}, metrics={}, site_metrics={}, epsilon_spent={"a": 0.5},
         update_norm=0.0, model_digest="sha256:x", seconds=0.0, observed={"auroc": 0.7123},
     )  # fmt: skip
-    assert _note(result) == "auroc 0.712 · seen by the simulator, not released · epsilon 0.50"
+    assert round_note(result) == "auroc 0.712 · seen by the simulator, not released · epsilon 0.50"
     with ProgressBoard(None, build(SimulationSettings, compose([]))) as board:
         board.stage("federated", result)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,14 +13,17 @@ from federation.errors import InternalError, PrivacyRefusedError
 from federation.identifiers import TaskKind
 from federation.models.metrics import metric_sums
 from federation.models.noisy_metrics import check_counts, split_counts
+from federation.models.parameters import flatten
 from federation.privacy.randomness import RandomStreams
+from federation.protocol.messages import Envelope, EvaluateReply, EvaluateRequest, Refusal, read_envelope
 from federation.study.evaluation_tables import count_layout, expected_counts
 from federation.study.manifest import StudyManifest
+from site_client.agent import SiteAgent
 from site_client.evaluation import predict
 from site_client.paid_evaluation import exact_counts, first_records, release_counts
-from site_client.patients import PatientDataset
+from site_client.patients import PatientDataset, SiteData
 from tests.paid_study import fixed_model, paid_manifest, records_of
-from tests.small_study import manifest
+from tests.small_study import manifest, site_folders
 
 TASKS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
 STREAMS = RandomStreams(bytes(range(32)))
@@ -194,3 +199,27 @@ def test_features_of_another_encoding_are_refused() -> None:
     other = PatientDataset(dataset.features, dataset.outcomes, dataset.patient_index, renamed)
     with pytest.raises(InternalError, match="'sex'"):
         _exact(study, other)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_reply_of_a_private_study_holds_no_raw_loss(task: TaskKind, tmp_path: Path) -> None:
+    study = paid_manifest(task)
+
+    def data(site: str) -> SiteData:
+        return SiteData(site=site, training=records_of(study, [1] * 40), test=records_of(study, [1] * 30, seed=1))
+
+    agent = SiteAgent(site_folders(tmp_path, study, data=data)["south"])
+    parameters = flatten(fixed_model(study)).astype(np.float32)
+    request = EvaluateRequest(study=study.digest, site="south", round_number=2)
+    reply = read_envelope(agent.handle(Envelope(request, {"parameters": parameters}).to_bytes()))
+    assert isinstance(reply.header, EvaluateReply)
+    assert set(reply.header.as_data()) == {"kind", "study", "site", "round_number", "event", "head"}
+    assert {name: len(array) for name, array in reply.arrays.items()} == {
+        f"counts/{name}": length for name, length in expected_counts(study).items()
+    }
+    assert all(np.array_equal(array, np.rint(array)) for array in reply.arrays.values())
+    # Asked after a round that the study does not evaluate, the site says nothing.
+    early = EvaluateRequest(study=study.digest, site="south", round_number=1)
+    refused = read_envelope(agent.handle(Envelope(early, {"parameters": parameters}).to_bytes()))
+    assert isinstance(refused.header, Refusal)
+    assert refused.arrays == {}

@@ -144,6 +144,6 @@ def test_site_level_privacy_is_stated_for_sites_and_not_for_patients():
     )
     statement = privacy_statement(study, rounds=(), seeded=False)
     assert "every site as a whole" in statement.summary
-    assert [fact.value for fact in statement.parameters][0] == "one site"
+    assert statement.parameters[0].value == "one site"
     assert any("aggregator" in limit for limit in statement.not_covered)
     assert "patient" not in statement.summary

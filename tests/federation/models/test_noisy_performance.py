@@ -76,7 +76,7 @@ def test_everybody_derives_the_same_figures() -> None:
 def test_what_cannot_be_told_from_noise_is_left_out_with_the_reason() -> None:
     found = derive_performance(_counts(100, 900.0))
     assert set(found.metrics) == {"count"}
-    assert "within 3 standard deviations" in found.left_out["auroc"]
+    assert "below 3 standard deviations" in found.left_out["auroc"]
     assert found.calibration == ()
     assert found.net_benefit == ()
 

@@ -209,8 +209,18 @@ def test_the_divisor_is_the_declared_expectation_whatever_the_site_has() -> None
         {"privacy": private() | {"delta": 5e-4}},
         {"privacy": private(), "schedule": manifest_data()["schedule"] | {"rounds": 5}},
         {"privacy": private(), "preprocessing": "site_standardised"},
+        {"privacy": private(), "evaluation": {"release": "per_site"}},
+        {"privacy": private(), "evaluation": {"noise": {"variance": 4000}}},
     ],
-    ids=["less noise", "smaller epsilon", "smaller delta", "more rounds", "means of the site"],
+    ids=[
+        "less noise",
+        "smaller epsilon",
+        "smaller delta",
+        "more rounds",
+        "means of the site",
+        "exact evaluation",
+        "evaluation beyond the promise",
+    ],
 )
 def test_a_manifest_that_promises_more_than_it_keeps_is_refused(change: dict[str, object]) -> None:
     assert manifest(privacy=private()).privacy.epsilon == 4.0

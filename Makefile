@@ -91,6 +91,10 @@ test: $(VENV)/.dev ## the test suite without the slow tests
 test-all: $(VENV)/.dev ## the whole test suite, with the slow statistics, processes and fresh installations
 	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest $(TESTS) -n $(WORKERS) $(PYTEST_OPTIONS)
 
+.PHONY: mutants
+mutants: $(VENV)/.dev ## plant faults in the privacy core, one at a time, and list the tests that notice (about 20 minutes)
+	@$(BIN)/python -m tests.mutants
+
 .PHONY: bench
 bench: $(VENV)/.dev ## measure against floors, in turns on this machine; writes outputs/benchmarks
 	@$(BIN)/python -m experiments.benchmarks $(BENCH_OPTIONS)

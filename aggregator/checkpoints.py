@@ -17,12 +17,14 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from federation.algorithms.fedavg import State, Vector
+from federation.data.prepared_features import PreparedFeatures
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError
 from federation.protocol.ledger_head import LedgerHead
 from federation.study.result import RoundResult
 
 _KEPT_MODELS: Final = 2
+_PREPARATION: Final = "preparation.json"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,36 @@ class CheckpointStore:
         for old in range(1, number - _KEPT_MODELS + 1):
             self._model_path(old).unlink(missing_ok=True)
 
+    def save_preparation(self, prepared: PreparedFeatures, heads: Mapping[str, LedgerHead]) -> None:
+        """Commit the public map of the features, with the heads of the ledgers that paid for it."""
+        content: dict[str, Any] = {
+            "study": self._study,
+            "prepared": prepared.as_data(),
+            "heads": {site: head.as_data() for site, head in heads.items()},
+        }
+        content["sha256"] = _digest(content)
+        write_durably(self._folder / _PREPARATION, json.dumps(content, indent=1).encode())
+
+    def preparation(self) -> tuple[PreparedFeatures, dict[str, LedgerHead]] | None:
+        """The committed map and heads, or ``None`` before preparation.
+
+        Raises:
+            CheckpointError: If they belong to another study or are damaged.
+        """
+        path = self._folder / _PREPARATION
+        if not path.is_file():
+            return None
+        content = _read_json(path)
+        if content.pop("sha256", None) != _digest(content) or content.get("study") != self._study:
+            raise CheckpointError(
+                f"expected the preparation of study {self._study} in {path} as it was written, got another's or other bytes",
+                remedy="restore the folder from a copy; preparation is paid for once and is not repeated",
+            )
+        return (
+            PreparedFeatures.from_data(content["prepared"], error=CheckpointError),
+            {site: LedgerHead.from_data(head, error=CheckpointError) for site, head in content["heads"].items()},
+        )
+
     def latest(self) -> CoordinatorState | None:
         """The last committed round, or ``None`` before the first.
 
@@ -129,6 +161,18 @@ class CheckpointStore:
 
     def _record_path(self, number: int) -> Path:
         return self._folder / f"round-{number:06d}.json"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        content = None
+    return content if isinstance(content, dict) else {}
 
 
 def _result(data: Mapping[str, Any]) -> RoundResult:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aggregator.checkpoints import CheckpointStore, CoordinatorState
 from aggregator.evaluation import evaluate_round
+from aggregator.preparation import prepare_features
 from aggregator.rounds import WeightedFold, collect_updates
 from aggregator.tracking import Tracker
 from aggregator.transport import Transport
@@ -18,6 +19,7 @@ from aggregator.witnessing import HeadKeeper
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import FederatedAveraging
 from federation.data.encoding import feature_names, num_outputs
+from federation.data.prepared_features import PreparedFeatures
 from federation.errors import NonFiniteModelError, PrivacyRefusedError
 from federation.models.build import build_model
 from federation.models.parameters import initial_parameters
@@ -29,7 +31,7 @@ from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
 
 OnRound = Callable[[RoundResult], None]
-Observe = Callable[[NDArray[np.float32]], Mapping[str, float]]
+Observe = Callable[[NDArray[np.float32], PreparedFeatures | None], Mapping[str, float]]
 
 
 def run_study(
@@ -52,7 +54,8 @@ def run_study(
         checkpoints: Where rounds are committed; a restart continues after the last one.
         clock: Seconds, for the duration of a round only.
         on_round: Called after each committed round.
-        observe: Simulations only: what the simulator sees of a round's parameters, kept beside the results and labelled so.
+        observe: Simulations only: what the simulator sees of a round's parameters and the map of their features, kept beside
+            the results and labelled so.
             A deployment has nobody who could look.
         streams: For the noise of site-level privacy; ``None``: the operating system's.
 
@@ -67,6 +70,7 @@ def run_study(
     state = checkpoints.latest() or start_state(study, algorithm)
     resumed_from = state.round_number
     keeper = HeadKeeper(state.heads)
+    prepared = prepare_features(study, transport, checkpoints=checkpoints, keeper=keeper)
     for result in state.history:
         tracker.record_round(result)  # what was committed but not yet recorded when the last run ended
     for round_number in range(resumed_from + 1, study.schedule.rounds + 1):
@@ -79,10 +83,11 @@ def run_study(
             broadcast=algorithm.broadcast(state.server),
             keeper=keeper,
             streams=streams,
+            prepared=prepared,
         )
         advanced = advance(algorithm, state, fold)
-        result = summarise(study, transport, before=state, after=advanced, fold=fold, keeper=keeper)
-        observed = {} if observe is None else dict(observe(advanced.parameters.astype(np.float32)))
+        result = summarise(study, transport, before=state, after=advanced, fold=fold, keeper=keeper, prepared=prepared)
+        observed = {} if observe is None else dict(observe(advanced.parameters.astype(np.float32), prepared))
         history = (*state.history, replace(result, seconds=clock() - started, observed=observed))
         state = replace(advanced, history=history, heads=keeper.heads)
         checkpoints.save(state)
@@ -92,6 +97,7 @@ def run_study(
         manifest_digest=study.digest,
         rounds=state.history,
         parameters=state.parameters.astype(np.float32),
+        prepared=prepared,
         resumed_from=resumed_from,
     )
 
@@ -159,10 +165,13 @@ def summarise(
     after: CoordinatorState,
     fold: WeightedFold,
     keeper: HeadKeeper,
+    prepared: PreparedFeatures | None,
 ) -> RoundResult:
     """Evaluate where the schedule says so, and describe the round."""
     released = after.parameters.astype(np.float32)
-    found = evaluate_round(study, transport, round_number=after.round_number, parameters=released, keeper=keeper)
+    found = evaluate_round(
+        study, transport, round_number=after.round_number, parameters=released, keeper=keeper, prepared=prepared
+    )
     return RoundResult(
         round_number=after.round_number,
         contributors=tuple(fold.contributors),
@@ -186,8 +195,7 @@ def _epsilon_spent(study: StudyManifest, state: CoordinatorState) -> dict[str, f
         return dict.fromkeys(state.rounds_contributed, epsilon_of_cost(cost, delta=privacy.delta))
     if not isinstance(privacy, PatientLevelPrivacy):
         return {}
-    evaluation, done = study.evaluation_event(), [at for at in study.evaluation_rounds() if at <= state.round_number]
-    beside = NOTHING if evaluation is None else add(NOTHING, cost_of(evaluation), times=len(done))
+    beside = study.cost_beside_training(sum(at <= state.round_number for at in study.evaluation_rounds()))
     return {
         site: epsilon_of_cost(
             add(beside, cost_of(round_event(study.mechanism(site))), times=rounds), delta=privacy.delta

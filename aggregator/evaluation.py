@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aggregator.rounds import collect_counts, collect_metrics
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
+from federation.data.prepared_features import PreparedFeatures
 from federation.documents import Json
 from federation.models.noisy_performance import derive_performance
 from federation.study.manifest import StudyManifest
@@ -38,6 +39,7 @@ def evaluate_round(
     round_number: int,
     parameters: NDArray[np.float32],
     keeper: HeadKeeper,
+    prepared: PreparedFeatures | None = None,
 ) -> Evaluation:
     """Ask the sites how the model does, if the study evaluates after this round.
 
@@ -47,18 +49,21 @@ def evaluate_round(
         round_number: Rounds that the parameters have seen.
         parameters: Of the global model.
         keeper: Witnesses the ledgers that paid evaluations are charged to.
+        prepared: The public map of the features, where the study pays for one.
     """
     if round_number not in study.evaluation_rounds():
         return Evaluation()
     per_site = study.evaluation.release == "per_site"
     noise = study.evaluation.noise
     if noise is None:
-        sums = collect_metrics(study, transport, round_number=round_number, parameters=parameters)
+        sums = collect_metrics(study, transport, round_number=round_number, parameters=parameters, prepared=prepared)
         return Evaluation(
             metrics=reduce(add, sums.values()).derive() if sums else {},
             site_metrics={site: values.derive() for site, values in sums.items()} if per_site else {},
         )
-    counts = collect_counts(study, transport, round_number=round_number, parameters=parameters, keeper=keeper)
+    counts = collect_counts(
+        study, transport, round_number=round_number, parameters=parameters, keeper=keeper, prepared=prepared
+    )
     if not counts:
         return Evaluation()
     most = noise.max_records_per_patient

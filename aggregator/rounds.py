@@ -7,7 +7,7 @@ manifest does not allow is a drop-out with a reason code; below the quorum the s
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from aggregator.folding import WeightedFold, start_fold
 from aggregator.transport import SiteReply, Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.fedavg import State, Vector
+from federation.data.prepared_features import PreparedFeatures
 from federation.errors import CohortiumError, QuorumError, TransportError
 from federation.models.metrics import MetricSums
 from federation.models.noisy_metrics import CountLayout, NoisyCounts
@@ -24,6 +25,7 @@ from federation.privacy.events import SubsampledGaussian
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams, fresh_streams
 from federation.protocol.messages import (
+    Arrays,
     Envelope,
     EvaluateReply,
     EvaluateRequest,
@@ -47,6 +49,7 @@ def collect_updates(
     broadcast: State,
     keeper: HeadKeeper | None = None,
     streams: RandomStreams | None = None,
+    prepared: PreparedFeatures | None = None,
 ) -> WeightedFold:
     """Ask every site of the roster to train, and fold the updates.
 
@@ -60,12 +63,14 @@ def collect_updates(
         broadcast: What the algorithm sends besides.
         keeper: Witnesses the ledgers of a private study; ``None`` begins anew.
         streams: For the noise of site-level privacy; ``None``: the operating system's.
+        prepared: The public map of the features, where the study pays for one.
 
     Raises:
         QuorumError: If fewer sites contribute than the manifest's quorum.
     """
     digest, keeper = manifest.digest, HeadKeeper({}) if keeper is None else keeper
-    arrays = {"parameters": parameters} | {f"algorithm/{name}": vector for name, vector in broadcast.items()}
+    arrays = _model_arrays(parameters, prepared)
+    arrays |= {f"algorithm/{name}": vector for name, vector in broadcast.items()}
     requests = {
         entry.site: Envelope(
             TrainRequest(
@@ -78,27 +83,59 @@ def collect_updates(
     fold = start_fold(
         manifest, len(parameters), round_number=round_number, streams=fresh_streams() if streams is None else streams
     )
-    for reply in _in_order(transport, requests):
+    for reply in replies_in_order(transport, requests):
         try:
-            envelope = _accepted(reply, digest)
+            envelope = accepted_envelope(reply, digest)
             contribution = _contribution(envelope, manifest, round_number)
             if isinstance(manifest.privacy, PatientLevelPrivacy) and isinstance(envelope.header, TrainReply):
                 keeper.accept(reply.site, envelope.header.head)
             fold.add(reply.site, contribution, weight=manifest.entry(reply.site).weight)
         except CohortiumError as failure:
-            fold.dropouts[reply.site] = _reason(reply, failure)
-    if len(fold.contributors) < manifest.aggregation.quorum:
-        reasons = ", ".join(f"{site}: {reason}" for site, reason in sorted(fold.dropouts.items()))
-        raise QuorumError(
-            f"expected updates of at least {manifest.aggregation.quorum} sites in round {round_number}, got "
-            f"{len(fold.contributors)} ({reasons})",
-            remedy="the sites' own logs say more; mend them and resume, or lower aggregation.quorum in a new version",
-        )
+            fold.dropouts[reply.site] = dropout_reason(reply, failure)
+    check_quorum(manifest, f"round {round_number}", contributors=fold.contributors, dropouts=fold.dropouts)
     return fold
 
 
+def check_quorum(
+    manifest: StudyManifest, where: str, *, contributors: Sequence[str], dropouts: Mapping[str, str]
+) -> None:
+    """Stop a study that too few sites contribute to.
+
+    Args:
+        manifest: What was agreed.
+        where: ``round 7`` or ``preparation``.
+        contributors: Sites whose contribution was accepted.
+        dropouts: The others, with their reason codes.
+
+    Raises:
+        QuorumError: If fewer sites contribute than the manifest's quorum.
+    """
+    if len(contributors) >= manifest.aggregation.quorum:
+        return
+    reasons = ", ".join(f"{site}: {reason}" for site, reason in sorted(dropouts.items()))
+    raise QuorumError(
+        f"expected updates of at least {manifest.aggregation.quorum} sites in {where}, got {len(contributors)} ({reasons})",
+        remedy="the sites' own logs say more; mend them and resume, or lower aggregation.quorum in a new version",
+    )
+
+
+def _model_arrays(
+    parameters: NDArray[np.float32], prepared: PreparedFeatures | None
+) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]:
+    """What every request about a model carries."""
+    arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]] = {"parameters": parameters}
+    if prepared is not None:
+        arrays |= {f"preparation/{name}": vector for name, vector in prepared.to_arrays().items()}
+    return arrays
+
+
 def collect_metrics(
-    manifest: StudyManifest, transport: Transport, *, round_number: int, parameters: NDArray[np.float32]
+    manifest: StudyManifest,
+    transport: Transport,
+    *,
+    round_number: int,
+    parameters: NDArray[np.float32],
+    prepared: PreparedFeatures | None = None,
 ) -> dict[str, MetricSums]:
     """Exact additive metrics of the sites that released theirs, by site; empty if the manifest releases none.
 
@@ -107,7 +144,7 @@ def collect_metrics(
     if manifest.evaluation.release == "none" or manifest.evaluation_event() is not None:
         return {}
     found: dict[str, MetricSums] = {}
-    requests = _evaluate_requests(manifest, round_number, parameters, HeadKeeper({}))
+    requests = _evaluate_requests(manifest, round_number, _model_arrays(parameters, prepared), HeadKeeper({}))
     for site, _, envelope in _evaluations(manifest, transport, requests, round_number=round_number):
         try:
             found[site] = MetricSums.from_arrays(manifest.task, envelope.named("metrics"))
@@ -123,6 +160,7 @@ def collect_counts(
     round_number: int,
     parameters: NDArray[np.float32],
     keeper: HeadKeeper,
+    prepared: PreparedFeatures | None = None,
 ) -> dict[str, NoisyCounts]:
     """Noisy counts of the sites that released theirs, by site; empty if the manifest pays for no evaluation.
 
@@ -133,7 +171,7 @@ def collect_counts(
         return {}
     layout = count_layout(manifest)
     found: dict[str, NoisyCounts] = {}
-    requests = _evaluate_requests(manifest, round_number, parameters, keeper)
+    requests = _evaluate_requests(manifest, round_number, _model_arrays(parameters, prepared), keeper)
     for site, header, envelope in _evaluations(manifest, transport, requests, round_number=round_number):
         try:
             counts = _counts(envelope, layout, agreed=header.event == event, variance=event.variance)
@@ -154,9 +192,9 @@ def _counts(envelope: Envelope, layout: CountLayout, *, agreed: bool, variance: 
 
 
 def _evaluate_requests(
-    manifest: StudyManifest, round_number: int, parameters: NDArray[np.float32], keeper: HeadKeeper
+    manifest: StudyManifest, round_number: int, arrays: Arrays, keeper: HeadKeeper
 ) -> dict[str, bytes]:
-    digest, arrays = manifest.digest, {"parameters": parameters}
+    digest = manifest.digest
     return {
         entry.site: Envelope(
             EvaluateRequest(
@@ -172,9 +210,9 @@ def _evaluations(
     manifest: StudyManifest, transport: Transport, requests: Mapping[str, bytes], *, round_number: int
 ) -> Iterator[tuple[str, EvaluateReply, Envelope]]:
     """The sites' evaluations after the round of the requests, in roster order; a site without one is left out."""
-    for reply in _in_order(transport, requests):
+    for reply in replies_in_order(transport, requests):
         try:
-            envelope = _accepted(reply, manifest.digest)
+            envelope = accepted_envelope(reply, manifest.digest)
         except CohortiumError as failure:
             _LOG.warning("no evaluation by site %s: %s", reply.site, failure)
             continue
@@ -183,7 +221,7 @@ def _evaluations(
             yield reply.site, header, envelope
 
 
-def _in_order(transport: Transport, requests: Mapping[str, bytes]) -> Iterator[SiteReply]:
+def replies_in_order(transport: Transport, requests: Mapping[str, bytes]) -> Iterator[SiteReply]:
     """Replies in roster order, each as soon as those before it have come; early ones wait."""
     waiting: dict[str, SiteReply] = {}
     order = iter(requests)
@@ -198,7 +236,12 @@ def _in_order(transport: Transport, requests: Mapping[str, bytes]) -> Iterator[S
         awaited = next(order, None)
 
 
-def _accepted(reply: SiteReply, digest: str) -> Envelope:
+def accepted_envelope(reply: SiteReply, digest: str) -> Envelope:
+    """The message of a site, if it is of that site and study.
+
+    Raises:
+        TransportError: If there is none, it does not parse, or it is another's.
+    """
     if reply.content is None:
         raise TransportError(f"expected a reply of site {reply.site}, got none ({reply.reason})")
     envelope = read_envelope(reply.content)
@@ -226,7 +269,8 @@ def _contribution(envelope: Envelope, manifest: StudyManifest, round_number: int
     }
 
 
-def _reason(reply: SiteReply, failure: CohortiumError) -> str:
+def dropout_reason(reply: SiteReply, failure: CohortiumError) -> str:
+    """Reason code of a site that did not contribute: its own where it gave one. Never exception text."""
     if reply.content is None:
         return reply.reason or "unreachable"
     try:

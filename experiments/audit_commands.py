@@ -115,6 +115,7 @@ def run_audit(
 
     from experiments.audit.study_audit import audit_study
     from experiments.audit.subject import AuditSubject
+    from experiments.preparation import simulated_preparation, with_prepared_features
     from experiments.progress import ProgressBoard
     from federation.privacy.randomness import fresh_streams, seeded_streams
 
@@ -130,9 +131,10 @@ def run_audit(
         chosen = settings.seeds[0] if seed is None and settings.seeded else seed
         provenance = prepared.manifest.cohort.provenance
         streams = fresh_streams() if chosen is None else seeded_streams(chosen, provenance=provenance)
+        mapped = simulated_preparation(prepared.manifest, prepared.data, streams=streams.child("audit"))
         subject = AuditSubject(
             manifest=prepared.manifest,
-            sites=prepared.data,
+            sites=with_prepared_features(prepared, mapped, folder=Path(folder) / "prepared").data,
             streams=streams.child("audit"),
             seeded=chosen is not None,
             confidence=choice.confidence,

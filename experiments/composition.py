@@ -9,6 +9,8 @@ from typing import Final
 from experiments.settings import PatientLevelChoice, SimulationSettings, SiteLevelChoice
 from experiments.studies.catalogue import StudyDefinition
 from federation.data.cohort import CohortDefinition
+from federation.data.contract import DataContract
+from federation.data.preparation import PreparationSpec, sensitivity_squared
 from federation.errors import ConfigurationError
 from federation.privacy.accounting import NOTHING, add, cost_of
 from federation.privacy.calibration import calibrate_noise_multiplier, calibrate_variance, sampling_numerator_of
@@ -85,8 +87,48 @@ def _evaluations(settings: SimulationSettings) -> int:
     return -(-schedule.rounds // schedule.evaluate_every)
 
 
-def compose_privacy(settings: SimulationSettings, evaluation: EvaluationSpec) -> PrivacySpec:
-    """The promise, with the noise multiplier calibrated to all rounds beside what evaluation costs.
+def compose_preparation(settings: SimulationSettings, contract: DataContract) -> PreparationSpec | None:
+    """What is counted before round 1, with noise calibrated to its share of epsilon; ``None`` if it is not switched on.
+
+    Raises:
+        ConfigurationError: If the study is not of patient-level privacy: nobody pays for it then.
+        ManifestError: If a variable does not fit the contract.
+        PrivacyRefusedError: If no noise keeps preparation within its share.
+    """
+    choice, privacy = settings.preparation, settings.privacy
+    if not choice.enabled:
+        return None
+    if not isinstance(privacy, PatientLevelChoice):
+        raise ConfigurationError(
+            f"expected privacy=patient_level with preparation.enabled=true, got privacy={privacy.kind}: preparation is a "
+            "release that the patients' ledger pays for",
+            remedy="choose privacy=patient_level, or preparation.enabled=false",
+        )
+    fields = {name: value for name, value in choice if name not in {"enabled", "share"}}
+    spec = PreparationSpec(variance=1, **fields)
+    variance = calibrate_variance(
+        epsilon=choice.share * privacy.epsilon,
+        delta=privacy.delta,
+        sensitivity_squared=sensitivity_squared(spec, contract),
+        releases=1,
+    )
+    return spec.model_copy(update={"variance": variance})
+
+
+def compose_privacy(
+    settings: SimulationSettings,
+    evaluation: EvaluationSpec,
+    *,
+    preparation: PreparationSpec | None = None,
+    contract: DataContract | None = None,
+) -> PrivacySpec:
+    """The promise, with the noise multiplier calibrated to all rounds beside what evaluation and preparation cost.
+
+    Args:
+        settings: Of the simulation.
+        evaluation: From :func:`compose_evaluation`.
+        preparation: From :func:`compose_preparation`.
+        contract: Of the study; needed with a preparation.
 
     Raises:
         PrivacyRefusedError: If no noise multiplier keeps the promise.
@@ -108,6 +150,8 @@ def compose_privacy(settings: SimulationSettings, evaluation: EvaluationSpec) ->
     if noise is not None:
         event = DiscreteGaussian(sensitivity_squared=noise.sensitivity_squared, variance=noise.variance)
         beside = add(NOTHING, cost_of(event), times=_evaluations(settings))
+    if preparation is not None and contract is not None:
+        beside = add(beside, cost_of(preparation.event(contract)))
     return PatientLevelPrivacy(
         kind="patient_level",
         epsilon=choice.epsilon,
@@ -154,6 +198,8 @@ def compose_manifest(
             remedy="lower aggregation.quorum",
         )
     evaluation = compose_evaluation(settings)
+    preparation = compose_preparation(settings, definition.contract)
+    privacy = compose_privacy(settings, evaluation, preparation=preparation, contract=definition.contract)
     is_uniform = settings.aggregation.weights == "uniform" or isinstance(settings.privacy, SiteLevelChoice)
     roster = tuple(
         RosterSite(site=site, weight=1.0 if is_uniform else float(number), training_patients=number)
@@ -172,7 +218,8 @@ def compose_manifest(
             "model": settings.model.as_data(),
             "schedule": compose_schedule(settings).as_data(),
             "algorithm": settings.algorithm.as_data(),
-            "privacy": compose_privacy(settings, evaluation).as_data(),
+            "privacy": privacy.as_data(),
+            "preparation": None if preparation is None else preparation.as_data(),
             "aggregation": AggregationSpec(mode=settings.aggregation.mode, quorum=quorum).as_data(),
             "evaluation": evaluation.as_data(),
             "roster": [entry.as_data() for entry in roster],
@@ -183,9 +230,11 @@ def compose_manifest(
 
 
 def without_privacy(manifest: StudyManifest) -> StudyManifest:
-    """The same federation without privacy; its evaluations are exact and cost nothing."""
+    """The same federation without privacy; its evaluations are exact and cost nothing, and nothing is prepared."""
     evaluation = manifest.evaluation.model_copy(update={"noise": None})
-    return manifest.model_copy(update={"privacy": NoPrivacy(kind="none"), "evaluation": evaluation})
+    return manifest.model_copy(
+        update={"privacy": NoPrivacy(kind="none"), "evaluation": evaluation, "preparation": None}
+    )
 
 
 def versions() -> dict[str, str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experiments.composition import compose_cohort, compose_manifest
 from experiments.settings import SimulationSettings
 from experiments.studies.catalogue import PreparedStudy
+from federation.data.prepared_features import PreparedFeatures, derive
 from federation.durable_files import write_durably
+from federation.privacy.randomness import RandomStreams
 from federation.study.manifest import StudyManifest
 from site_client.extraction import extract
+from site_client.paid_preparation import apply_preparation, release_preparation
 from site_client.patients import Attrition, SiteData
 from site_client.readiness import ReadinessReport
 from site_client.site_folder import write_patients
@@ -94,4 +97,51 @@ def prepare_sites(
         attrition=attrition,
         readiness=readiness,
         patient_files=files,
+    )
+
+
+def with_prepared_features(sites: PreparedSites, prepared: PreparedFeatures | None, *, folder: Path) -> PreparedSites:
+    """The sites as the model of a study with paid preparation sees them; unchanged without a map.
+
+    For the references, which compare ways to train and not ways to scale: all use the map that the study released.
+
+    Args:
+        sites: As extracted.
+        prepared: The study's public map.
+        folder: Where the mapped patients are written.
+    """
+    if prepared is None:
+        return sites
+    data = tuple(apply_preparation(site, prepared) for site in sites.data)
+    is_same = sites.pooled_data is sites.data
+    pooled = data if is_same else tuple(apply_preparation(site, prepared) for site in sites.pooled_data)
+    files = {site.site: folder / site.site / "patients.safetensors" for site in data}
+    for site in data:
+        write_patients(files[site.site], site)
+    return replace(sites, data=data, pooled_data=pooled, patient_files=files)
+
+
+def simulated_preparation(
+    manifest: StudyManifest, sites: tuple[SiteData, ...], *, streams: RandomStreams
+) -> PreparedFeatures | None:
+    """The map that a study would release, from counts drawn here: for audits of a study that has not been run.
+
+    Args:
+        manifest: Of the study; ``None`` is returned if it pays for no preparation.
+        sites: As extracted.
+        streams: Of the noise; never those of the study.
+    """
+    if manifest.preparation is None:
+        return None
+    counts = [
+        release_preparation(
+            site.training,
+            spec=manifest.preparation,
+            contract=manifest.contract,
+            generator=streams.stream("preparation", index),
+        )["counts"]
+        for index, site in enumerate(sites)
+    ]
+    return derive(
+        sum(counts[1:], counts[0]), spec=manifest.preparation, contract=manifest.contract, num_sites=len(sites)
     )

@@ -83,6 +83,23 @@ class EvaluationChoice(Document):
     """Paid only: variables with levels, each of which gets tables of its own. They share the noise's budget."""
 
 
+class PreparationChoice(Document):
+    """Paid preprocessing of a private study: what is counted before round 1, and what it may cost."""
+
+    enabled: bool = False
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Preparation alone costs at most this fraction of the study's epsilon."""
+    quantiles_of: tuple[VariableName, ...] | None = None
+    """Numbers whose public range is too wide; ``None``: all. Each makes the others noisier."""
+    vocabulary_of: tuple[VariableName, ...] | None = ()
+    """Categorical variables whose rare levels are merged; ``None``: all."""
+    centre: Literal["median", "mean"] = "median"
+    grid: Literal["geometric", "even"] = "geometric"
+    levels: Annotated[int, Field(ge=1, le=16)] = 12
+    limit: Annotated[float, Field(ge=1, le=1000)] = 4.0
+    vocabulary_threshold: Annotated[int, Field(ge=1)] = 20
+
+
 class InlineEngine(Document):
     """Real site sessions called in process, one after another."""
 
@@ -161,6 +178,7 @@ class SimulationSettings(Document):
     preprocessing: Literal["public_ranges", "site_standardised"] = "public_ranges"
     aggregation: AggregationChoice = AggregationChoice()
     evaluation: EvaluationChoice = EvaluationChoice()
+    preparation: PreparationChoice = PreparationChoice()
     engine: Annotated[InlineEngine | RayEngine, Field(discriminator="kind")]
     tracking: TrackingChoice = TrackingChoice()
     baselines: BaselineChoice = BaselineChoice()

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aggregator.tracking import TrackingTarget, mlflow_ui_command
 from experiments.settings import SimulationSettings
@@ -26,6 +26,7 @@ from federation.errors import CheckpointError, CohortiumError, ConfigurationErro
 from federation.identifiers import TaskKind
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from experiments.preparation import PreparedSites
@@ -205,10 +206,12 @@ def _audited(
     from aggregator.release_check import release_check
     from experiments.audit.study_audit import audit_study
     from experiments.audit.subject import AuditSubject
+    from site_client.paid_preparation import apply_preparation
 
+    mapped = outcome.result.prepared
     subject = AuditSubject(
         manifest=outcome.manifest,
-        sites=prepared.data,
+        sites=prepared.data if mapped is None else tuple(apply_preparation(site, mapped) for site in prepared.data),
         streams=streams,
         seeded=settings.seeded,
         confidence=settings.audit.confidence,
@@ -280,7 +283,11 @@ def _record(run: SeedRun, folder: Path, task: TaskKind) -> None:
 
     model = folder / "model.safetensors"
     metadata = {"cohortium": json.dumps({"manifest": run.outcome.manifest.digest})}
-    write_durably(model, save({"parameters": run.outcome.result.parameters}, metadata))
+    result = run.outcome.result
+    arrays: dict[str, NDArray[Any]] = {"parameters": result.parameters}
+    if result.prepared is not None:  # the model is of no use without the map of its features
+        arrays |= {f"preparation/{name}": vector for name, vector in result.prepared.to_arrays().items()}
+    write_durably(model, save(arrays, metadata))
     run.tracker.record_artefact(model, folder="model")
     run.tracker.record_artefact(folder / "manifest.json")
     for row in summary_rows(task, [run.outcome.predictions]):

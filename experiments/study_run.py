@@ -22,10 +22,11 @@ from experiments.baselines import Parameters, ReferenceTraining
 from experiments.composition import without_privacy
 from experiments.engines.inline import InlineTransport
 from experiments.predictions import SitePredictions
-from experiments.preparation import PreparedSites
+from experiments.preparation import PreparedSites, with_prepared_features
 from experiments.settings import InlineEngine, RayEngine, SimulationSettings
 from experiments.summary import FEDERATED_AT_POOLED, POOLED_AT_SITES
 from federation.data.encoding import num_outputs
+from federation.data.prepared_features import PreparedFeatures
 from federation.models.build import build_model
 from federation.models.parameters import load
 from federation.privacy.audit_result import AuditResult
@@ -35,6 +36,7 @@ from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
 from site_client.agent import SiteAgent
 from site_client.evaluation import evaluate, predict
+from site_client.paid_preparation import prepared_dataset
 from site_client.patients import SiteData
 from site_client.site_folder import SiteFolder
 
@@ -98,6 +100,7 @@ def run_seed(
     """
     manifest = sites.manifest
     result = federate(settings, sites, manifest, seed=seed, folder=folder / "federated", tracker=tracker, report=report)
+    sites = with_prepared_features(sites, result.prepared, folder=folder / "prepared")
     training = ReferenceTraining(manifest=manifest, sites=sites.data, streams=streams)
     model = training.model()
     predictions = {"federated": _predict_all(model, result.parameters, sites.data, manifest)}
@@ -198,9 +201,12 @@ def observer(sites: PreparedSites, manifest: StudyManifest) -> Observe | None:
         private=isinstance(manifest.privacy, PatientLevelPrivacy),
     )
 
-    def observe(parameters: NDArray[np.float32]) -> Mapping[str, float]:
+    def observe(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> Mapping[str, float]:
         load(model, parameters)
-        found = [evaluate(model, site.test, task=manifest.task, score_bins=_OBSERVED_BINS) for site in sites.data]
+        found = [
+            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.task, score_bins=_OBSERVED_BINS)
+            for site in sites.data
+        ]
         return reduce(add, found).derive()
 
     return observe

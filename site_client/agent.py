@@ -18,6 +18,8 @@ import torch
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import LocalRound, State
 from federation.data.encoding import num_outputs
+from federation.data.preparation import count_layout
+from federation.data.prepared_features import PreparedFeatures
 from federation.errors import (
     CohortiumError,
     InternalError,
@@ -34,20 +36,21 @@ from federation.protocol.messages import (
     Envelope,
     EvaluateReply,
     EvaluateRequest,
+    PrepareReply,
+    PrepareRequest,
     Refusal,
     TrainReply,
     TrainRequest,
     read_envelope,
 )
 from federation.study.evaluation_tables import expected_counts
-from federation.study.manifest import StudyManifest
 from site_client.evaluation import evaluate
-from site_client.ledger.ledger import Ledger
-from site_client.ledger.terms import LedgerTerms
 from site_client.paid_evaluation import release_counts
+from site_client.paid_preparation import prepared_dataset, release_preparation, requested_map
 from site_client.release_desk import ReleaseDesk
 from site_client.release_gate import check_release
 from site_client.site_folder import SiteFolder, read_patients
+from site_client.study_ledger import open_study_ledger
 from site_client.training import train_locally
 
 _LOG: Final = logging.getLogger("cohortium.site")
@@ -55,17 +58,6 @@ _LOG: Final = logging.getLogger("cohortium.site")
 
 def _now() -> dt.datetime:
     return dt.datetime.now(tz=dt.UTC)
-
-
-def _ledger_of(folder: SiteFolder, manifest: StudyManifest, site: str, clock: Callable[[], dt.datetime]) -> Ledger:
-    """The population's ledger, or the study's own in a simulation: then its cap is the promise."""
-    path, privacy = folder.settings()["ledger"], manifest.privacy
-    if path is not None:
-        return Ledger.open(Path(str(path)), clock=clock)
-    if not isinstance(privacy, PatientLevelPrivacy):
-        raise InternalError("expected a private study to have a ledger")
-    terms = LedgerTerms(population=site, site=site, epsilon_cap=privacy.epsilon, delta=privacy.delta)
-    return Ledger.open_or_create(folder.path / "ledger.sqlite", terms, clock=clock)
 
 
 class SiteAgent:
@@ -101,7 +93,7 @@ class SiteAgent:
             private=self._is_private,
         )
         self._num_parameters = len(flatten(self._model))
-        ledger = _ledger_of(folder, self._manifest, self._site, clock) if self._is_private else None
+        ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock) if self._is_private else None
         self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest)
         if self._is_private:
             check_independence(self._model, (len(self._data.training.feature_names),))
@@ -114,7 +106,7 @@ class SiteAgent:
         """Answer one request. Never raises for what a request or the records can cause.
 
         Args:
-            request: Bytes of a `TrainRequest` or `EvaluateRequest` envelope.
+            request: Bytes of the envelope of a request.
 
         Returns:
             Bytes of the reply, or of a `Refusal` that holds an error class's name.
@@ -145,6 +137,9 @@ class SiteAgent:
             case EvaluateRequest():
                 self._desk.witness(header.witnessed)
                 return self._evaluate(header, envelope)
+            case PrepareRequest():
+                self._desk.witness(header.witnessed)
+                return self._prepare(envelope)
             case _:
                 raise TransportError(f"expected a request, got {header.kind}")
 
@@ -154,13 +149,44 @@ class SiteAgent:
             raise TransportError(f"expected {self._num_parameters} parameters, got {len(parameters)}")
         return parameters.astype(np.float32)
 
+    def _map(self, envelope: Envelope) -> PreparedFeatures | None:
+        """The public map of the features that a request carries."""
+        return requested_map(
+            envelope.named("preparation"),
+            spec=self._manifest.preparation,
+            num_features=len(self._data.training.feature_names),
+        )
+
+    def _prepare(self, envelope: Envelope) -> bytes:
+        """Count once what the manifest pays for before round 1."""
+        spec, event, contract = self._manifest.preparation, self._manifest.preparation_event(), self._manifest.contract
+        if spec is None or event is None:
+            raise PrivacyRefusedError("expected no preparation: the manifest pays for none")
+        if envelope.arrays:
+            raise TransportError(f"expected no arrays in a request for preparation, got {sorted(envelope.arrays)}")
+        generator = self._streams.child("preparation", self._site).stream("noise")
+
+        def counted() -> Envelope:
+            counts = release_preparation(self._data.training, spec=spec, contract=contract, generator=generator)
+            return Envelope(PrepareReply(study=self._digest, site=self._site, event=event), counts)
+
+        return self._desk.release(
+            "prepare/0",
+            envelope,
+            events=(event,),
+            compute=counted,
+            check=lambda reply: check_release(
+                reply, self._manifest, lengths={"counts": count_layout(spec, contract).size}
+            ),
+        )
+
     def _train(self, header: TrainRequest, envelope: Envelope) -> bytes:
         manifest, round_number = self._manifest, header.round_number
         if round_number > manifest.schedule.rounds:
             raise PrivacyRefusedError(
                 f"expected at most the {manifest.schedule.rounds} rounds of the manifest, got round {round_number}"
             )
-        start = self._parameters(envelope)
+        start, prepared = self._parameters(envelope), self._map(envelope)
         event = manifest.training_event()
         sent = self._algorithm.finish_site(_no_round(start), received=envelope.named("algorithm"), site=self._state(1))[
             0
@@ -169,7 +195,7 @@ class SiteAgent:
             f"train/{round_number}",
             envelope,
             events=() if event is None else (event,),
-            compute=lambda: self._trained(round_number, envelope, start),
+            compute=lambda: self._trained(round_number, envelope, start, prepared),
             check=lambda reply: check_release(
                 reply,
                 manifest,
@@ -180,13 +206,15 @@ class SiteAgent:
     def _state(self, round_number: int) -> State:
         return self._folder.last_state(round_number) or self._algorithm.start_site(self._num_parameters)
 
-    def _trained(self, round_number: int, envelope: Envelope, start: np.ndarray) -> Envelope:
+    def _trained(
+        self, round_number: int, envelope: Envelope, start: np.ndarray, prepared: PreparedFeatures | None
+    ) -> Envelope:
         """Train from ``start``, and keep the algorithm's state."""
         manifest, received, state = self._manifest, envelope.named("algorithm"), self._state(round_number)
         load(self._model, start)
         training = train_locally(
             self._model,
-            self._data.training,
+            prepared_dataset(self._data.training, prepared),
             task=manifest.task,
             schedule=manifest.schedule,
             round_number=round_number,
@@ -211,9 +239,10 @@ class SiteAgent:
         if manifest.evaluation.release == "none":
             raise PrivacyRefusedError("expected no evaluation: the manifest releases none")
         load(self._model, self._parameters(envelope))
+        prepared = self._map(envelope)
         event = manifest.evaluation_event()
         if event is None:
-            return self._exact_metrics(round_number)
+            return self._exact_metrics(round_number, prepared)
         if round_number not in manifest.evaluation_rounds():
             raise PrivacyRefusedError(
                 f"expected an evaluation after one of rounds {list(manifest.evaluation_rounds())}, got {round_number}"
@@ -222,22 +251,24 @@ class SiteAgent:
             f"evaluate/{round_number}",
             envelope,
             events=(event,),
-            compute=lambda: self._paid_counts(round_number, event),
+            compute=lambda: self._paid_counts(round_number, event, prepared),
             check=lambda reply: check_release(
                 reply, manifest, lengths={f"counts/{name}": size for name, size in expected_counts(manifest).items()}
             ),
         )
 
-    def _paid_counts(self, round_number: int, event: PrivacyEvent) -> Envelope:
+    def _paid_counts(self, round_number: int, event: PrivacyEvent, prepared: PreparedFeatures | None) -> Envelope:
         generator = self._streams.child("evaluation", self._site).stream("noise", round_number)
-        counts = release_counts(self._model, self._data.test, manifest=self._manifest, generator=generator)
+        counts = release_counts(
+            self._model, self._data.test, manifest=self._manifest, generator=generator, prepared=prepared
+        )
         header = EvaluateReply(study=self._digest, site=self._site, round_number=round_number, event=event)
         return Envelope(header, _prefixed("counts", counts))
 
-    def _exact_metrics(self, round_number: int) -> bytes:
+    def _exact_metrics(self, round_number: int, prepared: PreparedFeatures | None) -> bytes:
         sums = evaluate(
             self._model,
-            self._data.test,
+            prepared_dataset(self._data.test, prepared),
             task=self._manifest.task,
             score_bins=self._manifest.evaluation.score_bins,
         )

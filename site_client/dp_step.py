@@ -3,8 +3,11 @@
 Opacus gives the gradient of each record (``GradSampleModule`` only: ``PrivacyEngine`` would derive rate, steps and
 divisor from the private number of records). The gradients of a patient's records are added, *then* the patient's sum is
 clipped, so a patient with a thousand records moves the step no further than one with a single record. Records go
-through the model in physical batches of bounded memory; a patient may span several of them, and no draw is ever cut
-short.
+through the model in passes of bounded memory; a patient may span several of them, and no draw is ever cut short.
+
+Every pass has the same shape, filled up with records of zeros. Kernels treat the last rows of a batch in another order of
+operations, so with passes as long as the draw the last bits of one record's gradient would depend on how many others are
+drawn, and whoever chooses the parameters can blow last bits up (``tests/replay/test_batch_shapes.py``).
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ _GRADIENT: Final = "grad_sample"
 """Where Opacus leaves the gradients of the records."""
 _GRADIENT_BYTES: Final = 32 * 2**20
 """Memory for one physical batch of per-record gradients."""
+SHORTEST_PASS: Final = 16
+"""Whole vectors of every kernel; shorter passes would end in the scalar code for remainders."""
+_LONGEST_PASS: Final = 4096
 _BYTES_PER_VALUE: Final = 4 + 4 + 8
 """Opacus' gradient, its flat copy, and the float64 sum."""
 
@@ -39,11 +45,12 @@ class PatientGradients:
         model: Its parameters' current values are used at every call. Opacus hooks stay on it until the context ends.
         dataset: The site's training patients.
         task: Sets the loss.
-        max_physical_records: Most records that go through the model at once; memory may set a lower bound.
+        pass_records: Records that go through the model at once, about as many as are drawn in a step. Public: it must not
+            depend on the records. Memory may set a lower bound.
     """
 
     def __init__(
-        self, model: nn.Module, dataset: PatientDataset, *, task: TaskKind, max_physical_records: int = 4096
+        self, model: nn.Module, dataset: PatientDataset, *, task: TaskKind, pass_records: int = SHORTEST_PASS
     ) -> None:
         self._hooked = GradSampleModule(model, loss_reduction="sum")
         self._parameters = list(model.parameters())
@@ -51,7 +58,7 @@ class PatientGradients:
         self._dataset = dataset
         self._task: TaskKind = task
         fitting = _GRADIENT_BYTES // max(1, _BYTES_PER_VALUE * self._size)
-        self._physical_records = max(1, min(max_physical_records, fitting))
+        self._physical_records = _pass_length(pass_records, fitting=fitting)
         # Rows of a patient are adjacent: patient p has rows first[p] to first[p + 1].
         self._first = np.searchsorted(dataset.patient_index, np.arange(dataset.num_patients + 1))
 
@@ -107,8 +114,10 @@ class PatientGradients:
 
     def _record_gradients(self, rows: IndexArray) -> torch.Tensor:
         """``[records, D]`` float32: the gradient of each record's own loss."""
-        features = torch.from_numpy(self._dataset.features[rows])
-        outcomes = torch.from_numpy(self._dataset.outcomes[rows])
+        features = torch.zeros((self._physical_records, self._dataset.features.shape[1]))
+        outcomes = torch.zeros(self._physical_records)
+        features[: len(rows)] = torch.from_numpy(self._dataset.features[rows])
+        outcomes[: len(rows)] = torch.from_numpy(self._dataset.outcomes[rows])
         for parameter in self._parameters:
             parameter.grad = None
             setattr(parameter, _GRADIENT, None)
@@ -121,5 +130,13 @@ class PatientGradients:
             gradient: object = getattr(parameter, _GRADIENT)
             if not isinstance(gradient, torch.Tensor):
                 raise InternalError("expected one gradient a record from Opacus for every parameter")
-            parts.append(gradient.detach().reshape(len(rows), -1))
+            parts.append(gradient.detach().reshape(self._physical_records, -1)[: len(rows)])
         return torch.cat(parts, dim=1)
+
+
+def _pass_length(wanted: int, *, fitting: int) -> int:
+    """A power of two of at least 16 and at most what fits; a record at a time if not even 16 do."""
+    if fitting < SHORTEST_PASS:
+        return 1
+    most = min(_LONGEST_PASS, 2 ** (fitting.bit_length() - 1))
+    return min(most, max(SHORTEST_PASS, 2 ** max(0, wanted - 1).bit_length()))

@@ -14,8 +14,8 @@ from federation.models.losses import scores
 from federation.models.metrics import MetricSums, metric_sums
 from site_client.patients import PatientDataset
 
-_RECORDS: Final = 4096
-"""Records that go through the model at once, so that memory does not grow with the data set."""
+_RECORDS: Final = 256
+"""Records of every pass, filled up with zeros: the last bits of a score must not depend on the number of other records."""
 
 
 def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDArray[np.float32]:
@@ -35,12 +35,19 @@ def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDA
         with torch.no_grad():
             # An empty data set still goes through once, so that its scores have the right shape.
             parts = [
-                scores(task, model(torch.tensor(dataset.features[start : start + _RECORDS]))).numpy()
+                scores(task, model(_one_pass(dataset.features[start : start + _RECORDS]))).numpy()
                 for start in range(0, max(1, dataset.num_records), _RECORDS)
             ]
     finally:
         model.train(was_training)
-    return np.concatenate(parts).astype(np.float32)
+    return np.concatenate(parts)[: dataset.num_records].astype(np.float32)
+
+
+def _one_pass(features: NDArray[np.float32]) -> torch.Tensor:
+    """``[_RECORDS, F]``: the records, and zeros after them."""
+    filled = torch.zeros((_RECORDS, features.shape[1]))
+    filled[: len(features)] = torch.tensor(features)
+    return filled
 
 
 def evaluate(model: nn.Module, dataset: PatientDataset, *, task: TaskKind, score_bins: int) -> MetricSums:

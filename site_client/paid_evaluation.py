@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from federation.data.contract import Binary, Categorical, Ordinal
+from federation.data.prepared_features import PreparedFeatures
 from federation.errors import InternalError, PrivacyRefusedError
 from federation.models.noisy_metrics import OUTCOME_BINS, CountLayout, FloatArray, split_counts
 from federation.privacy.discrete import noisy_counts
@@ -21,13 +22,19 @@ from federation.study.agreements import EvaluationNoise
 from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
 from site_client.evaluation import predict
+from site_client.paid_preparation import prepared_dataset
 from site_client.patients import PatientDataset
 
 IndexArray = NDArray[np.int64]
 
 
 def release_counts(
-    model: nn.Module, dataset: PatientDataset, *, manifest: StudyManifest, generator: Generator
+    model: nn.Module,
+    dataset: PatientDataset,
+    *,
+    manifest: StudyManifest,
+    generator: Generator,
+    prepared: PreparedFeatures | None = None,
 ) -> dict[str, FloatArray]:
     """The site's tables with noise: all that a paid evaluation releases.
 
@@ -36,6 +43,7 @@ def release_counts(
         dataset: Encoded test records; an empty one gives pure noise.
         manifest: Of the study; its noise, bins and subgroups.
         generator: A cryptographic stream that has served nothing else.
+        prepared: Map of the features that the model reads; subgroups are told by the features without it.
 
     Returns:
         Table to ``[length]`` float64 whole numbers, possibly negative, in the order of
@@ -47,12 +55,17 @@ def release_counts(
     event, noise = manifest.evaluation_event(), manifest.evaluation.noise
     if event is None or noise is None:
         raise PrivacyRefusedError("expected a manifest that pays for evaluation, got one that does not")
-    exact = exact_counts(model, dataset, manifest=manifest, noise=noise)
+    exact = exact_counts(model, dataset, manifest=manifest, noise=noise, prepared=prepared)
     return split_counts(count_layout(manifest), noisy_counts(exact, mechanism=event, generator=generator))
 
 
 def exact_counts(
-    model: nn.Module, dataset: PatientDataset, *, manifest: StudyManifest, noise: EvaluationNoise
+    model: nn.Module,
+    dataset: PatientDataset,
+    *,
+    manifest: StudyManifest,
+    noise: EvaluationNoise,
+    prepared: PreparedFeatures | None = None,
 ) -> IndexArray:
     """All tables, one after another, without noise. Never leaves the site.
 
@@ -61,7 +74,7 @@ def exact_counts(
     """
     layout = count_layout(manifest)
     kept = first_records(dataset.patient_index, noise.max_records_per_patient)
-    said = predict(model, dataset, task=manifest.task).astype(np.float64)[kept]
+    said = predict(model, prepared_dataset(dataset, prepared), task=manifest.task).astype(np.float64)[kept]
     cells = _cells(layout, said, dataset.outcomes[kept].astype(np.float64))
     parts = [_count(cells, layout.cells)]
     for variable, levels in layout.subgroups:

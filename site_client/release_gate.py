@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from federation.errors import InternalError, PrivacyRefusedError
-from federation.protocol.messages import Envelope, EvaluateReply, TrainReply
+from federation.protocol.messages import Envelope, EvaluateReply, PrepareReply, TrainReply
 from federation.study.manifest import StudyManifest
 
 
@@ -33,6 +33,8 @@ def check_release(reply: Envelope, manifest: StudyManifest, *, lengths: Mapping[
         agreed = manifest.training_event()
     elif isinstance(header, EvaluateReply):
         agreed = manifest.evaluation_event()
+    elif isinstance(header, PrepareReply):
+        agreed = manifest.preparation_event()
     else:
         raise InternalError(f"expected a reply to release, got {header.kind}")
     if header.event != agreed:
@@ -48,12 +50,12 @@ def check_release(reply: Envelope, manifest: StudyManifest, *, lengths: Mapping[
     for name, array in reply.arrays.items():
         if not np.isfinite(array).all():
             raise InternalError(f"expected finite numbers in array {name!r} of a {header.kind}")
-    if isinstance(header, EvaluateReply) and agreed is not None:
+    if not isinstance(header, TrainReply) and agreed is not None:
         _check_whole(reply)
 
 
 def _check_whole(reply: Envelope) -> None:
-    """Paid evaluations are whole numbers; a fraction would be a raw loss that came along."""
+    """Paid counts are whole numbers; a fraction would be a raw loss that came along."""
     for name, array in reply.arrays.items():
         if not np.array_equal(array, np.rint(array)):
-            raise InternalError(f"expected whole numbers in array {name!r} of a paid evaluation")
+            raise InternalError(f"expected whole numbers in array {name!r} of a {reply.header.kind}, which is paid for")

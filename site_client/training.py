@@ -8,6 +8,7 @@ its constants. Correction and optimiser come after, as post-processing.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ from federation.models.losses import record_losses
 from federation.models.parameters import Vector, flatten
 from federation.privacy.accounting import round_event
 from federation.privacy.events import PrivacyEvent
-from federation.privacy.independence import BATCH_NORM, check_independence
+from federation.privacy.independence import BATCH_NORM, check_independence, check_memory, memory_of
 from federation.privacy.noise import noisy_mean
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
@@ -63,7 +64,7 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
     mechanism: MechanismSpec | None,
     streams: RandomStreams,
     correction: Correction | None = None,
-    max_physical_records: int = 4096,
+    pass_records: int | None = None,
 ) -> LocalTraining:
     """Train for one round.
 
@@ -77,7 +78,8 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
         streams: Of this site and study. In private training they must be secret, and must never serve the same round
             twice with other parameters: equal noise would cancel.
         correction: What the algorithm adds to each gradient, after noise.
-        max_physical_records: Most records in memory at once; does not change the result.
+        pass_records: Records of one private pass through the model, a public number; ``None``: about as many as patients
+            are drawn. Changes time and memory, not the guarantee.
 
     Raises:
         CohortTooSmallError: If there is no patient and training is not private. Private training then releases pure
@@ -100,9 +102,12 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
             task=task,
             mechanism=mechanism,
             streams=streams.child("private", round_number),
-            max_physical_records=max_physical_records,
+            pass_records=pass_records,
         )
+    memory = memory_of(working)
     _descend(working, gradients, schedule=schedule, round_number=round_number, correction=correction)
+    if mechanism is not None:
+        check_memory(working, memory)  # the trial in _admit cannot try every record and number of records
     parameters = _finite(flatten(working), round_number)
     return LocalTraining(parameters=parameters, num_steps=schedule.local_steps, event=event)
 
@@ -133,11 +138,13 @@ def _private_gradients(
     task: TaskKind,
     mechanism: MechanismSpec,
     streams: RandomStreams,
-    max_physical_records: int,
+    pass_records: int | None,
 ) -> _Gradients:
     """Noisy means of clipped patient gradients, one for each accounted step."""
     sampling, noise = streams.stream("sampling"), streams.stream("noise")
-    with PatientGradients(model, dataset, task=task, max_physical_records=max_physical_records) as patients:
+    # The divisor is public: the declared number of patients times the sampling probability.
+    length = math.ceil(mechanism.divisor) if pass_records is None else pass_records
+    with PatientGradients(model, dataset, task=task, pass_records=length) as patients:
         for _ in range(mechanism.steps_per_round):
             drawn = poisson_sample(dataset.num_patients, numerator=mechanism.sampling_numerator, generator=sampling)
             total = patients.clipped_sum(drawn, clipping_norm=mechanism.clipping_norm)

@@ -211,7 +211,23 @@ def mechanism_facts(manifest: StudyManifest, privacy: PatientLevelPrivacy) -> tu
             value=f"{schedule.optimiser.learning_rate:g}",
             explanation="Applied after the noise, so it costs no privacy; choosing it by trying several would.",
         ),
+        *_preparation_facts(manifest),
         *_evaluation_facts(manifest),
+    )
+
+
+def _preparation_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
+    spec, event = manifest.preparation, manifest.preparation_event()
+    if spec is None or event is None:
+        return ()
+    return (
+        Fact(
+            label="Noise of preparation",
+            value=f"{math.sqrt(event.variance):.3g} a count",
+            explanation="Before round 1 each site counts its training patients once, to place wide ranges and rare levels "
+            "(quantiles and vocabularies). Standard deviation of the discrete Gaussian noise on every count; one patient "
+            f"moves the counts by at most {math.sqrt(event.sensitivity_squared):.3g} in length. Charged like training.",
+        ),
     )
 
 

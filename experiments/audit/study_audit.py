@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from experiments.audit.counts import audit_counts
+from experiments.audit.counts import audit_counts, audit_preparation
 from experiments.audit.mechanism import audit_mechanism
 from experiments.audit.membership import audit_membership
 from experiments.audit.one_run import audit_one_run
@@ -51,7 +51,7 @@ def _audit(
 
 
 def _audit_releases(subject: AuditSubject, choice: AuditChoice) -> tuple[AuditResult, ...]:
-    """One training step, and one evaluation if the study pays for evaluations."""
+    """One training step, and one evaluation and preparation if the study pays for them."""
     manifest = subject.manifest
     training = audit_mechanism(
         manifest.mechanism(subject.sites[0].site),
@@ -62,9 +62,22 @@ def _audit_releases(subject: AuditSubject, choice: AuditChoice) -> tuple[AuditRe
         samples=choice.samples,
         confidence=subject.confidence,
     )
-    noise, event = manifest.evaluation.noise, manifest.evaluation_event()
+    found, noise, event = [training], manifest.evaluation.noise, manifest.evaluation_event()
+    if manifest.preparation is not None:
+        found.append(
+            audit_preparation(
+                manifest.preparation,
+                manifest.contract,
+                delta=subject.delta,
+                manifest_digest=manifest.digest,
+                streams=subject.streams.child("preparation"),
+                seeded=subject.seeded,
+                samples=choice.samples,
+                confidence=subject.confidence,
+            )
+        )
     if noise is None or event is None:
-        return (training,)
+        return tuple(found)
     evaluation = audit_counts(
         noise,
         event,
@@ -75,4 +88,4 @@ def _audit_releases(subject: AuditSubject, choice: AuditChoice) -> tuple[AuditRe
         samples=choice.samples,
         confidence=subject.confidence,
     )
-    return training, evaluation
+    return (*found, evaluation)

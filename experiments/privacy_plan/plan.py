@@ -103,8 +103,6 @@ class PromisePlan(Document):
     order: float
     """The Rényi order that proves the total."""
     releases: tuple[ReleaseShare, ...]
-    unpaid_evaluations: int
-    """Evaluations that release exact sums about test patients: outside the guarantee, for synthetic and public records only."""
     noise_of_federated_mean: float
     """Standard deviation of the noise in each coordinate, after the sites' mean gradients (or updates) are averaged."""
     federated_signal_to_noise: float

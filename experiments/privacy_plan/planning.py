@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -77,16 +76,10 @@ def plan_of(manifest: StudyManifest, *, ledgers: Mapping[str, LedgerRoom] | None
 
 
 def _patient_level_statement(privacy: PatientLevelPrivacy, promise: PromisePlan) -> str:
-    statement = (
+    return (
         f"Every patient of every site by itself: {privacy.target}, against everyone who sees what the study releases. "
         f"The whole study spends epsilon {promise.total.rdp:.4g} by Rényi accounting, which is what a ledger is charged."
     )
-    if promise.unpaid_evaluations:
-        statement += (
-            f" The {promise.unpaid_evaluations} evaluations release exact sums about test patients and are outside the "
-            "guarantee; a study of real patients cannot do this."
-        )
-    return statement
 
 
 def _site_level_statement(privacy: SiteLevelPrivacy, promise: PromisePlan) -> str:
@@ -105,7 +98,7 @@ class Releases:
         training: Of one round; ``None`` without privacy.
         evaluation: One paid evaluation, if there is one.
         evaluated: The rounds in which it is due.
-        preparation: Whatever else the manifest charges, before the first round, each with its number.
+        preparation: What is paid for before the first round, with its number.
     """
 
     training: PrivacyEvent | None
@@ -126,7 +119,7 @@ class Releases:
 
 
 def releases_of(manifest: StudyManifest) -> Releases:
-    """Divide everything that the manifest charges into kinds; nothing is left out."""
+    """Divide everything that the manifest charges into kinds; the plan compares their sum with what is charged."""
     privacy = manifest.privacy
     if isinstance(privacy, SiteLevelPrivacy):
         return Releases(training=site_round_event(privacy), evaluation=None, evaluated=(), preparation=())
@@ -135,21 +128,13 @@ def releases_of(manifest: StudyManifest) -> Releases:
         manifest.evaluation_event(),
         manifest.evaluation_rounds(),
     )
-    charged = list(manifest.privacy_events())
-    numbers = Counter(map(_name, charged))
-    for event, times in ((training, manifest.schedule.rounds), (evaluation, len(evaluated))):
-        numbers.subtract({_name(event): times} if event else {})
-    events = {_name(event): event for event in charged}
+    preparation = manifest.preparation_event()
     return Releases(
         training=training,
         evaluation=evaluation,
         evaluated=evaluated if evaluation else (),
-        preparation=tuple((events[name], times) for name, times in numbers.items() if times),
+        preparation=() if preparation is None else ((preparation, 1),),
     )
-
-
-def _name(event: PrivacyEvent) -> str:
-    return event.model_dump_json()
 
 
 def beside_training(manifest: StudyManifest) -> Cost:
@@ -209,7 +194,6 @@ def _promise(manifest: StudyManifest, privacy: PatientLevelPrivacy | SiteLevelPr
             )
             for kind, found in everything.items()
         ),
-        unpaid_evaluations=0 if manifest.evaluation_event() else len(manifest.evaluation_rounds()),
         noise_of_federated_mean=noise,
         federated_signal_to_noise=privacy.clipping_norm / (noise * math.sqrt(parameters)),
     )

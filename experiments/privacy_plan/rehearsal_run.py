@@ -45,10 +45,17 @@ def rehearsed(manifest: StudyManifest, *, epsilon: float | None) -> StudyManifes
     """
     cohort = manifest.cohort.model_copy(update={"provenance": "synthetic"})
     schedule = manifest.schedule.model_copy(update={"evaluate_every": manifest.schedule.rounds})
-    # What evaluations cost is set aside in the calibration; the rehearsal itself looks at its own test patients directly.
+    # What evaluations and preparation cost is set aside in the calibration; the rehearsal itself looks at its own test
+    # patients directly, and patients drawn from the contract fill its ranges.
     evaluation = manifest.evaluation.model_copy(update={"release": "none", "noise": None})
     changed = manifest.model_copy(
-        update={"cohort": cohort, "schedule": schedule, "evaluation": evaluation, "expires": None}
+        update={
+            "cohort": cohort,
+            "schedule": schedule,
+            "evaluation": evaluation,
+            "preparation": None,
+            "expires": None,
+        }
     )
     privacy = manifest.privacy
     if epsilon is None or not isinstance(privacy, PatientLevelPrivacy):

@@ -91,8 +91,6 @@ def _releases(promise: PromisePlan) -> Table:
         table.add_column(title, justify="right")
     for entry in promise.releases:
         table.add_row(entry.kind, str(entry.releases), f"{entry.share:.1%}", *_two(entry.alone))
-    if promise.unpaid_evaluations:
-        table.add_row("evaluation", str(promise.unpaid_evaluations), "not covered", "–", "–")
     return table
 
 

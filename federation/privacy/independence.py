@@ -95,13 +95,33 @@ def _observed(module: nn.Module, records: Tensor) -> list[Tensor]:
     return [outputs[_OBSERVED].detach(), *own, shared[_OBSERVED]]
 
 
+def memory_of(module: nn.Module) -> list[Tensor]:
+    """Copies of every tensor that a module holds beside its parameters, registered or not."""
+    return [tensor.detach().clone() for tensor in _remembered(module)]
+
+
+def check_memory(module: nn.Module, before: list[Tensor]) -> None:
+    """Refuse a module that remembers something of a private round.
+
+    Args:
+        module: After its steps on patients.
+        before: From :func:`memory_of`, before them.
+
+    Raises:
+        ModelRefusedError: If a buffer, or a tensor that is no parameter, differs in one bit.
+    """
+    if _differs(before, memory_of(module)):
+        raise ModelRefusedError(
+            "expected buffers that are bit-equal before and after the steps on patients, got others", remedy=_REMEDY
+        )
+
+
 def _state(module: nn.Module) -> list[Tensor]:
     """Every tensor a module holds, registered or not."""
-    return [tensor.detach().clone() for tensor in _tensors(module)]
+    return [parameter.detach().clone() for parameter in module.parameters()] + memory_of(module)
 
 
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
+def _remembered(module: nn.Module) -> Iterator[Tensor]:
     for layer in module.modules():
         yield from (buffer for buffer in layer.buffers(recurse=False))
         attributes: dict[str, object] = vars(layer)

@@ -33,7 +33,11 @@ Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.float64]]
 
 
 class TrainRequest(Document):
-    """Train on these parameters. Arrays: ``parameters`` and whatever the algorithm broadcasts (``algorithm/...``)."""
+    """Train on these parameters.
+
+    Arrays: ``parameters``, whatever the algorithm broadcasts (``algorithm/...``), and the public map of the features where the
+    study pays for preparation (``preparation/...``).
+    """
 
     kind: Literal["train_request/1"] = "train_request/1"
     study: str
@@ -57,7 +61,7 @@ class TrainReply(Document):
 
 
 class EvaluateRequest(Document):
-    """Evaluate these parameters on the site's test patients. Arrays: ``parameters``."""
+    """Evaluate these parameters on the site's test patients. Arrays: ``parameters``, and ``preparation/...`` as for training."""
 
     kind: Literal["evaluate_request/1"] = "evaluate_request/1"
     study: str
@@ -81,6 +85,28 @@ class EvaluateReply(Document):
     """As in :class:`TrainReply`."""
 
 
+class PrepareRequest(Document):
+    """Count what paid preparation counts, once, before round 1. No arrays."""
+
+    kind: Literal["prepare_request/1"] = "prepare_request/1"
+    study: str
+    site: SiteId
+    witnessed: LedgerHead | None = None
+    """As in :class:`TrainRequest`."""
+
+
+class PrepareReply(Document):
+    """The site's noisy counts. Arrays: ``counts``."""
+
+    kind: Literal["prepare_reply/1"] = "prepare_reply/1"
+    study: str
+    site: SiteId
+    event: PrivacyEvent | None = None
+    """What the noise costs. Preparation is always paid for; ``None`` is refused."""
+    head: LedgerHead | None = None
+    """As in :class:`TrainReply`."""
+
+
 class Refusal(Document):
     """The site declines, with a reason code and nothing else: exception text never crosses the wire."""
 
@@ -91,7 +117,12 @@ class Refusal(Document):
     """Class name of the error."""
 
 
-Header = Annotated[TrainRequest | TrainReply | EvaluateRequest | EvaluateReply | Refusal, Field(discriminator="kind")]
+Request = TrainRequest | EvaluateRequest | PrepareRequest
+Reply = TrainReply | EvaluateReply | PrepareReply
+Header = Annotated[
+    TrainRequest | TrainReply | EvaluateRequest | EvaluateReply | PrepareRequest | PrepareReply | Refusal,
+    Field(discriminator="kind"),
+]
 _HEADERS: TypeAdapter[Header] = TypeAdapter(Header)
 
 
@@ -109,7 +140,7 @@ class Envelope:
 
     def without_witness(self) -> Envelope:
         """A request as it would be if its sender had witnessed nothing: what a repeated request has in common."""
-        if not isinstance(self.header, TrainRequest | EvaluateRequest):
+        if not isinstance(self.header, Request):
             return self
         return Envelope(self.header.model_copy(update={"witnessed": None}), self.arrays)
 
@@ -119,7 +150,7 @@ class Envelope:
         Raises:
             TransportError: If it is not a reply that carries one.
         """
-        if not isinstance(self.header, TrainReply | EvaluateReply):
+        if not isinstance(self.header, Reply):
             raise TransportError(f"expected a reply that carries a ledger's head, got {self.header.kind}")
         return Envelope(self.header.model_copy(update={"head": head}), self.arrays)
 

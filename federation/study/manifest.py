@@ -28,6 +28,7 @@ class StudyManifest(StudyTerms):
     def _check_together(self) -> Self:
         self._check_roster()
         self._check_outcome()
+        self._check_preparation()
         self._check_privacy()
         self._check_site_level()
         self._check_evaluation()
@@ -60,6 +61,17 @@ class StudyManifest(StudyTerms):
             message = f"task: expected an outcome that fits {self.task!r}, got {outcome.name} of kind {outcome.kind!r}"
             raise ValueError(message)
 
+    def _check_preparation(self) -> None:
+        if self.preparation is None:
+            return
+        if not isinstance(self.privacy, PatientLevelPrivacy):
+            message = f"preparation: expected privacy 'patient_level', which pays for it, got {self.privacy.kind!r}"
+            raise ValueError(message)  # noqa: TRY004 - pydantic turns ValueError, and only that, into its own error
+        try:
+            self.preparation_event()
+        except ManifestError as misfit:
+            raise ValueError(misfit.message) from misfit
+
     def _check_privacy(self) -> None:
         if not isinstance(self.privacy, PatientLevelPrivacy):
             return
@@ -77,7 +89,7 @@ class StudyManifest(StudyTerms):
         if epsilon > self.privacy.epsilon:
             message = (
                 f"privacy.noise_multiplier: expected noise that keeps epsilon {self.privacy.epsilon} over "
-                f"{self.schedule.rounds} rounds and {len(self.evaluation_rounds())} paid evaluations, got "
+                f"{self.schedule.rounds} rounds and everything else that is paid for, got "
                 f"{self.privacy.noise_multiplier}, which gives {epsilon:.4g}"
             )
             raise ValueError(message)

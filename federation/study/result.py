@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.data.prepared_features import PreparedFeatures
 from federation.documents import Json
 
 
@@ -56,5 +57,7 @@ class StudyResult:
     rounds: tuple[RoundResult, ...]
     parameters: NDArray[np.float32] = field(repr=False)
     """Flat ``[num_parameters]``, in the layout of the model built from the manifest."""
+    prepared: PreparedFeatures | None = None
+    """The public map of the features that the model reads; ``None``: it reads them as the contract encodes them."""
     resumed_from: int = 0
     """Rounds that were already complete when this run began."""

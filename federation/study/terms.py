@@ -10,6 +10,7 @@ from pydantic import Field
 from federation.algorithms.spec import AlgorithmSpec
 from federation.data.cohort import CohortDefinition
 from federation.data.contract import DataContract
+from federation.data.preparation import PreparationSpec
 from federation.documents import Document
 from federation.errors import ManifestError
 from federation.identifiers import StudyId, TaskKind
@@ -40,6 +41,8 @@ class StudyTerms(Document):
     cohort: CohortDefinition
     preprocessing: Literal["public_ranges", "site_standardised"] = "public_ranges"
     """``site_standardised`` uses each site's own mean and spread: an unpaid release, so it is refused in a private study."""
+    preparation: PreparationSpec | None = None
+    """Quantiles, means and vocabularies that a private study pays for, once, before round 1; ``None``: public ranges alone."""
     task: TaskKind
     model: ModelSpec
     schedule: Schedule
@@ -78,17 +81,33 @@ class StudyTerms(Document):
             steps=self.schedule.local_steps,
         )
 
+    def preparation_event(self) -> DiscreteGaussian | None:
+        """What paid preparation does, once; ``None`` without.
+
+        Raises:
+            ManifestError: If its variables do not fit the contract.
+        """
+        return None if self.preparation is None else self.preparation.event(self.contract)
+
+    def cost_beside_training(self, evaluations: int) -> Cost:
+        """What preparation and some paid evaluations cost a patient of one site, charge by charge."""
+        preparation, evaluation = self.preparation_event(), self.evaluation_event()
+        cost = NOTHING if preparation is None else add(NOTHING, cost_of(preparation), times=1)
+        return cost if evaluation is None else add(cost, cost_of(evaluation), times=evaluations)
+
     def privacy_cost(self) -> Cost:
-        """What the whole study costs a patient of one site: training and paid evaluations, charge by charge."""
-        training, evaluation = self.training_event(), self.evaluation_event()
-        cost = NOTHING if training is None else add(NOTHING, cost_of(training), times=self.schedule.rounds)
-        return cost if evaluation is None else add(cost, cost_of(evaluation), times=len(self.evaluation_rounds()))
+        """What the whole study costs a patient of one site: preparation, training and paid evaluations."""
+        training, cost = self.training_event(), self.cost_beside_training(len(self.evaluation_rounds()))
+        return cost if training is None else add(cost, cost_of(training), times=self.schedule.rounds)
 
     def privacy_events(self) -> tuple[PrivacyEvent, ...]:
-        """Everything the study releases about the patients of one site, one event for each round and evaluation."""
-        training, evaluation = self.training_event(), self.evaluation_event()
-        rounds = () if training is None else (training,) * self.schedule.rounds
-        return rounds if evaluation is None else rounds + (evaluation,) * len(self.evaluation_rounds())
+        """Everything the study releases about the patients of one site: preparation, every round, every evaluation."""
+        times = (
+            (self.preparation_event(), 1),
+            (self.training_event(), self.schedule.rounds),
+            (self.evaluation_event(), len(self.evaluation_rounds())),
+        )
+        return tuple(event for event, number in times if event is not None for _ in range(number))
 
     def entry(self, site: str) -> RosterSite:
         """The roster's entry of a site.

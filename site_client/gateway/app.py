@@ -6,6 +6,7 @@ Message types: ``train.update`` and ``evaluate.model`` carry an envelope of :mod
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -14,6 +15,7 @@ from flwr.clientapp import ClientApp
 
 from federation.errors import TransportError
 
+_LOG: Final = logging.getLogger("cohortium.gateway")
 RECORD: Final = "cohortium"
 CONTENT: Final = "content"
 SITE: Final = "site"
@@ -34,7 +36,11 @@ def forwarding_app(*, site_of: Callable[[Context], str], handler_of: Callable[[s
         request = message.content[RECORD][CONTENT]
         if not isinstance(request, bytes):
             raise TransportError(f"expected bytes in a message, got {type(request).__name__}")
-        reply = handler_of(site_of(context))(request)
+        try:
+            reply = handler_of(site_of(context))(request)
+        except Exception as failure:  # noqa: BLE001 - Flower sends an exception's text to the server: it must be ours
+            _LOG.exception("no answer of the agent")
+            raise TransportError(f"expected the site's agent to answer, got {type(failure).__name__}") from None
         return Message(RecordDict({RECORD: ConfigRecord({CONTENT: reply})}), reply_to=message)
 
     def identify(message: Message, context: Context) -> Message:

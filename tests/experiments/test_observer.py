@@ -58,7 +58,7 @@ def test_the_simulator_sees_exact_metrics_of_all_test_patients() -> None:
     study = paid_manifest()
     observe = observer(_prepared(study), study)
     assert observe is not None
-    found = observe(PARAMETERS)
+    found = observe(PARAMETERS, None)
     model = fixed_model(study)
     load(model, PARAMETERS)
     tests = [_data(site).test for site in SITES]
@@ -82,7 +82,7 @@ def test_nobody_observes_a_study_without_privacy_or_of_real_patients(tmp_path: P
             checkpoints=CheckpointStore(tmp_path, study=real.digest),
             clock=lambda: 0.0,
             on_round=lambda _: None,
-            observe=lambda _: {},
+            observe=lambda *_: {},
         )
 
 

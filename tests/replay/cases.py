@@ -55,7 +55,7 @@ class Training:
     optimiser: str = "sgd"
     numerator: int = 2**53
     clipping_norm: float = 1.0
-    physical_records: int = 4096
+    pass_records: int = 4096
     round_number: int = 1
     network: Callable[[], nn.Module] | None = None
 
@@ -81,7 +81,7 @@ class Training:
             mechanism=self.mechanism,
             streams=seeded_streams(5, provenance="synthetic"),
             correction=algorithm.correction(start=torch.from_numpy(start), received=received, site=state),
-            max_physical_records=self.physical_records,
+            pass_records=self.pass_records,
         )
         update = training.parameters.astype(np.float64) - start
         local = LocalRound(update=update, num_steps=training.num_steps, learning_rate=RATE)
@@ -116,7 +116,7 @@ def pairs(model: str, task: str, algorithm: str, *, seed: int) -> Iterator[tuple
             optimiser=optimisers[int(generator.integers(0, len(optimisers)))],
             numerator=NUMERATORS[min(int(generator.integers(0, 8)), 3)] if number else 2**53,
             clipping_norm=float(10.0 ** generator.integers(-2, 2)),
-            physical_records=int(generator.choice([1, 7, 4096])),
+            pass_records=int(generator.choice([16, 64, 1024])),
             round_number=int(generator.integers(1, 5)),
         )
         others = 0 if number == int(generator.integers(0, 40)) else int(generator.integers(1, 9))

@@ -10,12 +10,20 @@ import pytest
 from experiments.privacy_plan.plan import PrivacyPlan, PromisePlan
 from experiments.privacy_plan.planning import NO_GUARANTEE, milestones, plan_of, releases_of
 from federation.errors import InternalError, ManifestError
-from federation.privacy.accounting import NOTHING, add, cost_of, epsilon_of, epsilon_of_cost, spent
+from federation.privacy.accounting import NOTHING, add, epsilon_of, epsilon_of_cost, spent
 from federation.privacy.events import DiscreteGaussian
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.rdp_curves import ORDERS
 from federation.study.manifest import StudyManifest
-from tests.experiments.privacy_plan.planned_study import DELTA, ROUNDS, STEPS, VARIANCE, private_plan, private_study
+from tests.experiments.privacy_plan.planned_study import (
+    DELTA,
+    ROUNDS,
+    STEPS,
+    VARIANCE,
+    prepared_study,
+    private_plan,
+    private_study,
+)
 from tests.small_study import manifest
 
 PLANS = pytest.mark.parametrize(("epsilon", "paid"), [(0.5, True), (3.0, True), (3.0, False)])
@@ -91,20 +99,17 @@ def test_an_evaluation_is_charged_in_the_round_it_is_due() -> None:
     assert due == [0, 0, 1, 1, 2, 2, 3]
 
 
-def test_whatever_else_a_manifest_charges_is_shown_before_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = private_study(epsilon=4.0)
-    extra = DiscreteGaussian(sensitivity_squared=1, variance=VARIANCE)  # the very event of an evaluation
-    other = DiscreteGaussian(sensitivity_squared=3, variance=500)
-    events, cost = study.privacy_events(), add(add(study.privacy_cost(), cost_of(extra)), cost_of(other), times=2)
-    monkeypatch.setattr(StudyManifest, "privacy_events", lambda _: (other, *events, extra, other))
-    monkeypatch.setattr(StudyManifest, "privacy_cost", lambda _: cost)
-    assert releases_of(study).until(0)["preparation"] == ((other, 2), (extra, 1))
+def test_paid_preparation_is_shown_before_the_first_round() -> None:
+    study = prepared_study(epsilon=4.0)
+    event = study.preparation_event()
+    assert event == DiscreteGaussian(sensitivity_squared=2 * 12, variance=3000)
+    assert releases_of(study).until(0)["preparation"] == ((event, 1),)
     promise = plan_of(study).promise
     assert promise is not None
     assert [(entry.kind, entry.releases) for entry in promise.releases] == [
-        ("preparation", 3), ("training", ROUNDS), ("evaluation", 3),
+        ("preparation", 1), ("training", ROUNDS), ("evaluation", 3),
     ]  # fmt: skip
-    assert promise.total.rdp == epsilon_of_cost(cost, delta=DELTA)
+    assert promise.total.rdp == epsilon_of_cost(study.privacy_cost(), delta=DELTA)
     assert promise.after[0].epsilon.rdp > promise.one_round.rdp
 
 
@@ -159,15 +164,6 @@ def test_without_privacy_there_is_no_guarantee() -> None:
     plan = plan_of(manifest())
     assert (plan.promise, plan.sites, plan.statement) == (None, (), NO_GUARANTEE)
     assert PrivacyPlan.from_json(plan.model_dump_json()) == plan
-
-
-def test_exact_evaluations_are_told_as_outside_the_guarantee() -> None:
-    paid, exact = private_plan(), private_plan(paid=False)
-    assert paid.promise is not None
-    assert exact.promise is not None
-    assert (paid.promise.unpaid_evaluations, exact.promise.unpaid_evaluations) == (0, 3)
-    assert "outside the guarantee" in exact.statement
-    assert "outside the guarantee" not in paid.statement
 
 
 def test_the_plan_is_a_document() -> None:

@@ -1,25 +1,51 @@
 """The `Transport` over a Flower grid: our bytes in Flower's messages.
 
 Flower only carries bytes; protocol, folding and rounds are ours. Replies are pulled as they arrive, so that the coordinator can
-fold and free them one by one.
+fold and free them one by one. Sites answer a repeated request with the same bytes, so asking again is always safe: it is done when
+the link was lost, when a node came back under another number, and when an answer is long overdue.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from aggregator.transport import SiteReply
 from federation.errors import TransportError
-from federation.protocol.messages import EvaluateRequest, read_envelope
+from federation.protocol.messages import read_envelope
 
+MESSAGE_TYPES: Final = {
+    "train": "train.update",
+    "evaluate": "evaluate.model",
+    "prepare": "query.prepare",
+    "key_agreement": "query.key_agreement",
+    "shares": "query.shares",
+    "parcels": "query.shares",
+    "consistency": "query.consistency",
+    "unmask": "query.unmask",
+}
+"""A request's ``kind``, without ``_request/N``, to the type of the Flower message that carries it."""
+
+_LOG: Final = logging.getLogger("cohortium.coordinator")
 _RECORD: Final = "cohortium"
 _POLL_SECONDS: Final = 0.005
 _LONGEST_POLL_SECONDS: Final = 0.5
+_STRANGERS_SECONDS: Final = 1.0
+_LOST_SECONDS: Final = 5.0
+_LOST: Final = frozenset(
+    {ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE}
+)
+"""Flower's errors that say that a message or its node got lost, not that a site failed."""
+
+Reconnect = Callable[[], Grid]
+_T = TypeVar("_T")
 
 
 class GridTransport:
@@ -30,83 +56,204 @@ class GridTransport:
         sites: The roster.
         deadline_seconds: How long a site may take to answer.
         start_seconds: How long to wait for all sites of the roster to appear.
+        reconnect: Opens another grid after the last one raised `ConnectionError`. With it, nodes may also come back under another
+            number: the last one that says it is a site is believed, which a grid without node authentication must be
+            shielded for. ``None``: a lost grid ends the study, and nodes keep their numbers.
+        resend_seconds: After how long without an answer a site is asked again; doubled each time.
 
     Raises:
         TransportError: If a site of the roster does not appear in time, or two nodes claim to be the same site.
     """
 
     def __init__(
-        self, grid: Grid, *, sites: tuple[str, ...], deadline_seconds: float, start_seconds: float = 120.0
+        self,
+        grid: Grid,
+        *,
+        sites: tuple[str, ...],
+        deadline_seconds: float,
+        start_seconds: float = 120.0,
+        reconnect: Reconnect | None = None,
+        resend_seconds: float = 60.0,
     ) -> None:
         self._grid = grid
+        self._sites = sites
         self._deadline_seconds = deadline_seconds
-        self._node_by_site = self._identify(sites, start_seconds)
+        self._reconnect = reconnect
+        self._resend_seconds = resend_seconds
+        self._node_by_site: dict[str, int] = {}
+        self._known_nodes: set[int] = set()
+        self._identify(start_seconds)
 
-    def _identify(self, sites: tuple[str, ...], start_seconds: float) -> dict[str, int]:
+    def _identify(self, start_seconds: float) -> None:
+        """Ask every node which site it is, until the roster is complete."""
         end = time.monotonic() + start_seconds
-        nodes: set[int] = set()
-        while len(nodes) < len(sites) and time.monotonic() < end:
-            nodes = set(self._grid.get_node_ids())
+        asked: dict[str, int] = {}
+        while time.monotonic() < end:
+            asked |= self._greet_new_nodes(end)
+            for answer in self._grid.pull_messages(list(asked)) if asked else ():
+                site, node = _identity(answer), asked.pop(answer.metadata.reply_to_message_id)
+                if site in self._node_by_site:
+                    raise TransportError(f"expected one node per site, got two that say they are {site!r}")
+                self._node_by_site[site] = node
+            if set(self._sites) <= set(self._node_by_site):
+                if not asked:
+                    return
+                end = min(end, time.monotonic() + _STRANGERS_SECONDS)
             time.sleep(_POLL_SECONDS)
-        questions = [Message(RecordDict(), dst_node_id=node, message_type="query.identity") for node in sorted(nodes)]
-        found: dict[str, int] = {}
-        for node, answer in self._ask(questions, deadline=end):
-            site = str(answer.content[_RECORD]["site"]) if answer is not None and not answer.has_error() else ""
-            if site in found:
-                raise TransportError(f"expected one node per site, got two that say they are {site!r}")
-            found[site] = node
-        absent = sorted(set(sites) - set(found))
+        absent = sorted(set(self._sites) - set(self._node_by_site))
         if absent:
             raise TransportError(
                 f"expected every site of the roster to be connected, {absent} are not",
                 remedy="start their clients, or make a version of the study without them",
             )
-        return {site: found[site] for site in sites}
+
+    def _greet_new_nodes(self, end: float) -> dict[str, int]:
+        """Ask nodes not seen before who they are; message to node."""
+        fresh = sorted(set(self._grid.get_node_ids()) - self._known_nodes)
+        if not fresh:
+            return {}
+        self._known_nodes |= set(fresh)
+        lifetime = _lifetime(end)
+        questions = [Message(RecordDict(), node, "query.identity", ttl=lifetime) for node in fresh]
+        return dict(zip(self._grid.push_messages(questions), fresh, strict=True))
 
     def exchange(self, requests: Mapping[str, bytes]) -> Iterator[SiteReply]:
         """Send every request at once; yield replies as they arrive, then the sites that missed the deadline."""
-        site_by_node = {self._node_by_site[site]: site for site in requests}
+        end = time.monotonic() + self._deadline_seconds
+        under_way = _UnderWay(dict(requests))
+        pause, greet_at = _POLL_SECONDS, 0.0
+        self._attempt(lambda: self._ask(under_way, tuple(requests), end), under_way, end)
+        while under_way.unanswered and time.monotonic() < end:
+            replies = self._attempt(lambda: self._arrived(under_way), under_way, end)
+            yield from replies or ()
+            pause = _POLL_SECONDS if replies else min(pause * 1.5, _LONGEST_POLL_SECONDS)
+            if self._reconnect is not None and time.monotonic() > greet_at:
+                self._attempt(lambda: self._look_after(under_way, end), under_way, end)
+                greet_at = time.monotonic() + _LONGEST_POLL_SECONDS
+            if under_way.unanswered:
+                time.sleep(min(pause, max(end - time.monotonic(), 0.0)))
+        for site in under_way.unanswered:
+            yield SiteReply(site=site, content=None, reason="deadline")
+
+    def _ask(self, under_way: _UnderWay, sites: Iterable[str], end: float) -> None:
+        """Send the requests of sites whose node is known; the others are asked when theirs says who it is."""
+        known = [site for site in sites if site in self._node_by_site]
         messages = [
             Message(
-                RecordDict({_RECORD: ConfigRecord({"content": request})}),
-                dst_node_id=self._node_by_site[site],
-                message_type=_message_type(request),
+                RecordDict({_RECORD: ConfigRecord({"content": under_way.unanswered[site]})}),
+                self._node_by_site[site],
+                message_type_of(under_way.unanswered[site]),
+                ttl=_lifetime(end),
             )
-            for site, request in requests.items()
+            for site in known
         ]
-        for node, answer in self._ask(messages, deadline=time.monotonic() + self._deadline_seconds):
-            site = site_by_node[node]
-            if answer is None:
-                yield SiteReply(site=site, content=None, reason="deadline")
-            elif answer.has_error():
-                yield SiteReply(site=site, content=None, reason="unreachable")
-            else:
-                content = answer.content[_RECORD]["content"]
-                is_bytes = isinstance(content, bytes)
-                yield SiteReply(
-                    site=site, content=content if is_bytes else None, reason="" if is_bytes else "unreachable"
-                )
+        for identifier, site in zip(self._grid.push_messages(messages) if messages else (), known, strict=True):
+            if identifier:
+                under_way.site_by_message[identifier] = site
+            under_way.ask_again(site, self._resend_seconds)
 
-    def _ask(self, messages: list[Message], *, deadline: float) -> Iterator[tuple[int, Message | None]]:
-        node_by_message = {
-            identifier: message.metadata.dst_node_id
-            for identifier, message in zip(self._grid.push_messages(messages), messages, strict=True)
-            if identifier
-        }
-        pause = _POLL_SECONDS
-        while node_by_message and time.monotonic() < deadline:
-            arrived = list(self._grid.pull_messages(list(node_by_message)))
-            for answer in arrived:
-                yield node_by_message.pop(answer.metadata.reply_to_message_id), answer
-            pause = _POLL_SECONDS if arrived else min(pause * 1.5, _LONGEST_POLL_SECONDS)
-            if node_by_message:
-                time.sleep(pause)
-        for node in node_by_message.values():
-            yield node, None
+    def _arrived(self, under_way: _UnderWay) -> list[SiteReply]:
+        """What has arrived since the last call; the first answer of a site counts."""
+        found: list[SiteReply] = []
+        for answer in self._grid.pull_messages([*under_way.site_by_message, *under_way.node_by_greeting]):
+            identifier = answer.metadata.reply_to_message_id
+            if identifier in under_way.node_by_greeting:
+                self._met(_identity(answer), under_way.node_by_greeting.pop(identifier), under_way)
+                continue
+            site = under_way.site_by_message.pop(identifier, "")
+            if site not in under_way.unanswered:
+                continue
+            if answer.has_error() and self._reconnect is not None and answer.error.code in _LOST:
+                under_way.resend_at[site] = time.monotonic() + _LOST_SECONDS
+                continue
+            del under_way.unanswered[site]
+            found.append(_reply(site, answer))
+        return found
+
+    def _met(self, site: str, node: int, under_way: _UnderWay) -> None:
+        _LOG.info("site %s is node %d now", site, node)
+        self._node_by_site[site] = node
+        under_way.resend_at[site] = 0.0
+
+    def _look_after(self, under_way: _UnderWay, end: float) -> None:
+        """Greet new nodes, and ask again where an answer is overdue."""
+        under_way.node_by_greeting |= self._greet_new_nodes(end)
+        now = time.monotonic()
+        overdue = [site for site in under_way.unanswered if under_way.resend_at.get(site, 0.0) <= now]
+        self._ask(under_way, overdue, end)
+
+    def _attempt(self, step: Callable[[], _T], under_way: _UnderWay, end: float) -> _T | None:
+        """Take a step; if the link is lost, open another one and ask every site again."""
+        try:
+            return step()
+        except ConnectionError as failure:
+            if self._reconnect is None:
+                raise TransportError("expected Flower's grid to answer, the connection is lost") from failure
+            _LOG.warning("the link is lost and is opened again: %s", failure)
+        under_way.forget_messages()
+        self._node_by_site.clear()
+        self._known_nodes.clear()
+        while time.monotonic() < end:
+            try:
+                self._grid = self._reconnect()
+            except ConnectionError:
+                time.sleep(_LONGEST_POLL_SECONDS)
+            else:
+                break
+        return None
 
     def close(self) -> None:
-        """The grid belongs to Flower; nothing to release."""
+        """The grid belongs to whoever opened it; nothing to release."""
 
 
-def _message_type(request: bytes) -> str:
-    return "evaluate.model" if isinstance(read_envelope(request).header, EvaluateRequest) else "train.update"
+@dataclass
+class _UnderWay:
+    """What an exchange waits for."""
+
+    unanswered: dict[str, bytes]
+    site_by_message: dict[str, str] = field(default_factory=dict[str, str])
+    node_by_greeting: dict[str, int] = field(default_factory=dict[str, int])
+    resend_at: dict[str, float] = field(default_factory=dict[str, float])
+    patience: dict[str, float] = field(default_factory=dict[str, float])
+
+    def ask_again(self, site: str, seconds: float) -> None:
+        """Be twice as patient each time."""
+        self.patience[site] = 2 * self.patience[site] if site in self.patience else seconds
+        self.resend_at[site] = time.monotonic() + self.patience[site]
+
+    def forget_messages(self) -> None:
+        """Nothing that was sent will be answered."""
+        self.site_by_message.clear()
+        self.node_by_greeting.clear()
+        self.resend_at.clear()
+
+
+def message_type_of(request: bytes) -> str:
+    """The type of the Flower message that carries a request.
+
+    Raises:
+        TransportError: If the kind of the request has none.
+    """
+    kind = read_envelope(request).header.kind
+    name = kind.partition("/")[0].removesuffix("_request")
+    if name not in MESSAGE_TYPES:
+        raise TransportError(f"expected a request of a kind among {sorted(MESSAGE_TYPES)}, got {kind!r}")
+    return MESSAGE_TYPES[name]
+
+
+def _identity(answer: Message) -> str:
+    if answer.has_error():
+        return ""
+    return str(answer.content[_RECORD]["site"])
+
+
+def _reply(site: str, answer: Message) -> SiteReply:
+    content = None if answer.has_error() else answer.content[_RECORD]["content"]
+    if isinstance(content, bytes):
+        return SiteReply(site=site, content=content)
+    return SiteReply(site=site, content=None, reason="unreachable")
+
+
+def _lifetime(end: float) -> float:
+    """Seconds for which a message is worth delivering: Flower drops it afterwards, and nobody waits for its answer."""
+    return max(end - time.monotonic(), 1.0)

@@ -1,7 +1,7 @@
 """The Flower `ClientApp`: a forwarder. Bytes in, bytes out, no decision, no torch.
 
-Message types: ``train.update`` and ``evaluate.model`` carry an envelope of :mod:`federation.protocol.messages`;
-``query.identity`` asks which site a node is.
+Flower message types say what kind of work a message is; their content is an envelope of
+:mod:`federation.protocol.messages`, which nothing here reads. ``query.identity`` asks which site a node is.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from flwr.clientapp import ClientApp
 
 from federation.errors import TransportError
 
-_LOG: Final = logging.getLogger("cohortium.gateway")
 RECORD: Final = "cohortium"
 CONTENT: Final = "content"
 SITE: Final = "site"
+QUERIES: Final = ("key_agreement", "shares", "consistency", "unmask", "prepare")
+"""Actions of ``query`` messages that are forwarded like ``train.update`` and ``evaluate.model``."""
+
+_LOG: Final = logging.getLogger("cohortium.gateway")
 
 Handler = Callable[[bytes], bytes]
 
@@ -38,7 +41,7 @@ def forwarding_app(*, site_of: Callable[[Context], str], handler_of: Callable[[s
             raise TransportError(f"expected bytes in a message, got {type(request).__name__}")
         try:
             reply = handler_of(site_of(context))(request)
-        except Exception as failure:  # noqa: BLE001 - Flower sends an exception's text to the server: it must be ours
+        except Exception as failure:  # noqa: BLE001 - Flower sends the text of an exception to the server: it must be ours
             _LOG.exception("no answer of the agent")
             raise TransportError(f"expected the site's agent to answer, got {type(failure).__name__}") from None
         return Message(RecordDict({RECORD: ConfigRecord({CONTENT: reply})}), reply_to=message)
@@ -48,5 +51,7 @@ def forwarding_app(*, site_of: Callable[[Context], str], handler_of: Callable[[s
 
     app.train("update")(forward)
     app.evaluate("model")(forward)
+    for action in QUERIES:
+        app.query(action)(forward)
     app.query("identity")(identify)
     return app

@@ -1,0 +1,199 @@
+"""The coordinator's own way into a SuperLink: it starts a Flower run, claims the run's task itself and speaks through its grid.
+
+No `flwr run`, no ServerApp process and no code in the app bundle: the coordinator is the installed package, and a Flower run
+is only transport. When the SuperLink restarts, or forgets the run, :class:`Link` starts another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+from flwr.app import Message
+from flwr.cli.build import build_fab_from_files
+from flwr.common.serde import fab_to_proto, run_from_proto
+from flwr.proto.control_pb2 import StartRunRequest, StopRunRequest
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, SendTaskHeartbeatRequest
+from flwr.supercore.constant import TaskType
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.fab import Fab
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
+from flwr.supercore.retry import RetryInvoker, exponential
+from flwr.supercore.run import RunNotRunningException
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
+
+_LOG: Final = logging.getLogger("cohortium.coordinator")
+_HEARTBEAT_SECONDS: Final = 10.0
+_BUNDLE: Final = b"""\
+[project]
+name = "cohortium"
+version = "1.0.0"
+description = "Names the installed package; ships no code."
+license = { text = "Apache-2.0" }
+
+[tool.flwr.app]
+publisher = "cohortium"
+
+[tool.flwr.app.components]
+serverapp = "aggregator.superlink:installed"
+clientapp = "site_client.gateway.app:installed"
+
+[tool.flwr.app.config]
+"""
+
+
+class LinkGrid(HttpGrid):
+    """Flower's grid, with errors as data instead of endless retries and signals to the own process.
+
+    Every method raises `ConnectionError` when the SuperLink is gone or does not know the run any more.
+    """
+
+    def __init__(self, address: str, *, token: str) -> None:
+        super().__init__(address, insecure=True, token=token)
+        self._retry_invoker = RetryInvoker(
+            lambda: exponential(max_delay=1), httpx.TransportError, max_tries=2, max_time=None
+        )
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def begin(self) -> None:
+        """Take the task's input: from now on the run is running."""
+        with _Translated():
+            found = self._runtime_client.PullTaskInput(PullTaskInputRequest())
+        TaskIdentity.task_id = found.task_id
+        TaskIdentity.run_id = found.run.run_id
+        TaskIdentity.node_id = found.context.node_id
+        self.set_run(run_from_proto(found.run))
+        self._heart.start()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(_HEARTBEAT_SECONDS):
+            try:
+                self._runtime_client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+            except (httpx.HTTPError, RunNotRunningException, RuntimeError) as failure:
+                _LOG.info("heartbeat failed: %s", type(failure).__name__)  # the next call of the coordinator finds out
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Nodes that are connected."""
+        with _Translated():
+            return super().get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages."""
+        with _Translated():
+            return super().push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Fetch the replies that have arrived."""
+        with _Translated():
+            return super().pull_messages(message_ids)
+
+    def close(self) -> None:
+        """Stop the heartbeat and disconnect."""
+        self._stop.set()
+        super().close()
+
+
+class _Translated:
+    """Flower's ways to say that the link is lost, as `ConnectionError`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(failure, httpx.HTTPError | RunNotRunningException):
+            raise ConnectionError(f"the SuperLink does not answer: {type(failure).__name__}") from failure
+
+
+class Link:
+    """One Flower run at a time, opened again when it is lost.
+
+    Args:
+        address: ``host:port`` of the SuperLink.
+        secret: The SuperLink's SuperExec secret.
+    """
+
+    def __init__(self, address: str, *, secret: bytes) -> None:
+        self._address = address
+        self._secret = secret
+        self._grid: LinkGrid | None = None
+        self._run: int | None = None
+
+    def open(self) -> LinkGrid:
+        """Stop the last run, start another and take its task.
+
+        A node may be waiting for the rest of a message that was being sent when the link broke: it goes on when its run has ended.
+
+        Raises:
+            ConnectionError: If the SuperLink does not answer.
+        """
+        self.close()
+        with _Translated():
+            if self._run is not None:
+                _stop_run(self._address, self._run)
+            self._run = _start_run(self._address)
+            self._grid = _claimed(self._address, self._secret)
+        return self._grid
+
+    def close(self) -> None:
+        """Leave the run. Safe to call twice."""
+        if self._grid is not None:
+            self._grid.close()
+            self._grid = None
+
+
+def _start_run(address: str) -> int:
+    content, _ = build_fab_from_files({"pyproject.toml": _BUNDLE})
+    client = _control(address)
+    try:
+        return client.StartRun(StartRunRequest(fab=fab_to_proto(Fab("", content, {})))).run_id
+    finally:
+        client.close()
+
+
+def _stop_run(address: str, run: int) -> None:
+    client = _control(address)
+    try:
+        client.StopRun(StopRunRequest(run_id=run))
+    except httpx.HTTPStatusError as failure:
+        _LOG.info("run %d was over: %s", run, failure.response.status_code)
+    finally:
+        client.close()
+
+
+def _control(address: str) -> ControlHttpClient:
+    return ControlHttpClient.from_server_address(
+        address,
+        insecure=True,
+        root_certificates=None,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-cli")],
+    )
+
+
+def _claimed(address: str, secret: bytes) -> LinkGrid:
+    authentication = SuperExecAuthHttpInterceptor(
+        master_secret=secret, protected_methods=("/flwr.proto.Runtime/AcquireTask",)
+    )
+    client = RuntimeHttpClient.from_server_address(
+        address,
+        insecure=True,
+        root_certificates=None,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), authentication],
+    )
+    try:
+        found = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
+    finally:
+        client.close()
+    if not found.token:
+        raise ConnectionError("the SuperLink has no task for the run that was started")
+    grid = LinkGrid(address, token=found.token)
+    grid.begin()
+    return grid

@@ -1,0 +1,64 @@
+"""The gateway's end of the Unix socket: bytes to the record side, bytes back."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from pathlib import Path
+from typing import Final
+
+from federation.errors import TransportError
+from site_client.frames import receive_frame, send_frame
+
+_LOG: Final = logging.getLogger("cohortium.gateway")
+_PAUSE_SECONDS: Final = 0.1
+
+
+class AgentClient:
+    """Reaches a site's agent.
+
+    Args:
+        path: The agent's socket.
+        patience_seconds: How long to wait for an agent that is not there; its supervisor may be starting it again. The time
+            that an agent takes to answer does not count.
+    """
+
+    def __init__(self, path: Path, *, patience_seconds: float = 60.0) -> None:
+        self._path = path
+        self._patience_seconds = patience_seconds
+
+    def handle(self, request: bytes) -> bytes:
+        """Ask, and ask again with the same bytes if the agent dies meanwhile: it answers a repeated request with the same bytes.
+
+        Raises:
+            TransportError: If no agent answers.
+        """
+        end = time.monotonic() + self._patience_seconds
+        while True:
+            try:
+                connection = self._connected()
+            except OSError as failure:
+                if time.monotonic() > end:
+                    raise TransportError(
+                        f"expected the site's agent to answer on its socket, got {type(failure).__name__}",
+                        remedy="see the agent's log",
+                    ) from None
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            try:
+                with connection:
+                    send_frame(connection, request)
+                    return receive_frame(connection)
+            except OSError:
+                _LOG.info("the agent died before it answered; it is asked again")
+                end = time.monotonic() + self._patience_seconds
+
+    def _connected(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(self._path))
+        except OSError:
+            connection.close()
+            raise
+        return connection

@@ -38,6 +38,7 @@ class CoordinatorState:
         rounds_contributed: By site, for its epsilon.
         history: Results of the rounds so far.
         heads: By site: the last head of its ledger, which it must still contain.
+        kept_losses: The best held-out loss so far, where rounds pass a gate; empty otherwise.
     """
 
     round_number: int
@@ -46,6 +47,7 @@ class CoordinatorState:
     rounds_contributed: Mapping[str, int]
     history: tuple[RoundResult, ...] = ()
     heads: Mapping[str, LedgerHead] = field(default_factory=dict[str, LedgerHead])
+    kept_losses: tuple[float, ...] = ()
 
 
 class CheckpointStore:
@@ -60,6 +62,11 @@ class CheckpointStore:
         self._folder = folder
         self._study = study
 
+    @property
+    def secure_folder(self) -> Path:
+        """Where secure sums keep what a restart needs."""
+        return self._folder / "secure"
+
     def save(self, state: CoordinatorState) -> None:
         """Commit a round."""
         number = state.round_number
@@ -73,6 +80,7 @@ class CheckpointStore:
             "parent_sha256": self._parent(number),
             "rounds_contributed": dict(state.rounds_contributed),
             "heads": {site: head.as_data() for site, head in state.heads.items()},
+            "kept_losses": list(state.kept_losses),
             "result": asdict(state.history[-1]),
         }
         write_durably(self._record_path(number), json.dumps(record, indent=1).encode())
@@ -135,6 +143,7 @@ class CheckpointStore:
             server={name.removeprefix("server/"): vector for name, vector in arrays.items()},
             rounds_contributed=last["rounds_contributed"],
             history=tuple(_result(record["result"]) for record in records),
+            kept_losses=tuple(last.get("kept_losses", ())),
             heads={
                 site: LedgerHead.from_data(head, error=CheckpointError) for site, head in last.get("heads", {}).items()
             },

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from aggregator.checkpoints import CheckpointStore, CoordinatorState
 from aggregator.evaluation import evaluate_round
+from aggregator.held_out_gate import HeldOutGate, HeldOutLoss
 from aggregator.preparation import prepare_features
 from aggregator.rounds import WeightedFold, collect_updates
+from aggregator.secure_sums import SecureSums
 from aggregator.tracking import Tracker
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
@@ -34,7 +36,7 @@ OnRound = Callable[[RoundResult], None]
 Observe = Callable[[NDArray[np.float32], PreparedFeatures | None], Mapping[str, float]]
 
 
-def run_study(
+def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but three
     study: StudyManifest,
     transport: Transport,
     tracker: Tracker,
@@ -44,6 +46,7 @@ def run_study(
     on_round: OnRound,
     observe: Observe | None = None,
     streams: RandomStreams | None = None,
+    held_out: HeldOutLoss | None = None,
 ) -> StudyResult:
     """Run a study from its last checkpoint to its end.
 
@@ -58,8 +61,10 @@ def run_study(
             the results and labelled so.
             A deployment has nobody who could look.
         streams: For the noise of site-level privacy; ``None``: the operating system's.
+        held_out: Loss on the aggregator's own held-out records, where the manifest rolls bad rounds back.
 
     Raises:
+        ConfigurationError: If the manifest asks for held-out records and there are none.
         QuorumError: If too few sites contribute.
         NonFiniteModelError: If training diverges.
         CheckpointError: If the checkpoints are damaged or of another study.
@@ -70,7 +75,9 @@ def run_study(
     state = checkpoints.latest() or start_state(study, algorithm)
     resumed_from = state.round_number
     keeper = HeadKeeper(state.heads)
-    prepared = prepare_features(study, transport, checkpoints=checkpoints, keeper=keeper)
+    sums = None if study.aggregation.masked is None else SecureSums(study, transport, folder=checkpoints.secure_folder)
+    prepared = prepare_features(study, transport, checkpoints=checkpoints, keeper=keeper, sums=sums)
+    gate = HeldOutGate.of(study, held_out, prepared)
     for result in state.history:
         tracker.record_round(result)  # what was committed but not yet recorded when the last run ended
     for round_number in range(resumed_from + 1, study.schedule.rounds + 1):
@@ -84,11 +91,15 @@ def run_study(
             keeper=keeper,
             streams=streams,
             prepared=prepared,
+            sums=sums,
         )
-        advanced = advance(algorithm, state, fold)
-        result = summarise(study, transport, before=state, after=advanced, fold=fold, keeper=keeper, prepared=prepared)
+        advanced, rolled_back = gate.pass_on(state, advance(algorithm, state, fold))
+        result = summarise(
+            study, transport, before=state, after=advanced, fold=fold, keeper=keeper, prepared=prepared, sums=sums
+        )
         observed = {} if observe is None else dict(observe(advanced.parameters.astype(np.float32), prepared))
-        history = (*state.history, replace(result, seconds=clock() - started, observed=observed))
+        result = replace(result, seconds=clock() - started, observed=observed, rolled_back=rolled_back)
+        history = (*state.history, result)
         state = replace(advanced, history=history, heads=keeper.heads)
         checkpoints.save(state)
         tracker.record_round(state.history[-1])
@@ -147,7 +158,8 @@ def advance(algorithm: FederatedAveraging, state: CoordinatorState, fold: Weight
             f"expected finite parameters after round {state.round_number + 1}, got NaN or infinity",
             remedy="lower schedule.optimiser.learning_rate or algorithm.server_learning_rate",
         )
-    contributed = {site: rounds + (site in fold.contributors) for site, rounds in state.rounds_contributed.items()}
+    sent = {*fold.contributors, *fold.exclusions}  # an update that is not used was released all the same, and paid for
+    contributed = {site: rounds + (site in sent) for site, rounds in state.rounds_contributed.items()}
     return replace(
         state,
         round_number=state.round_number + 1,
@@ -166,16 +178,24 @@ def summarise(
     fold: WeightedFold,
     keeper: HeadKeeper,
     prepared: PreparedFeatures | None,
+    sums: SecureSums | None,
 ) -> RoundResult:
     """Evaluate where the schedule says so, and describe the round."""
     released = after.parameters.astype(np.float32)
     found = evaluate_round(
-        study, transport, round_number=after.round_number, parameters=released, keeper=keeper, prepared=prepared
+        study,
+        transport,
+        round_number=after.round_number,
+        parameters=released,
+        keeper=keeper,
+        prepared=prepared,
+        sums=sums,
     )
     return RoundResult(
         round_number=after.round_number,
         contributors=tuple(fold.contributors),
         dropouts=dict(fold.dropouts),
+        exclusions=dict(fold.exclusions),
         metrics=found.metrics,
         site_metrics=found.site_metrics,
         epsilon_spent=_epsilon_spent(study, after),

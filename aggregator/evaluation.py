@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.rounds import collect_counts, collect_metrics
+from aggregator.masked_rounds import evaluate_request, sum_statistics
+from aggregator.rounds import collect_counts, collect_metrics, model_arrays
+from aggregator.secure_sums import SecureSums
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.data.prepared_features import PreparedFeatures
 from federation.documents import Json
+from federation.models.metrics import MetricSums
+from federation.models.noisy_metrics import NoisyCounts
 from federation.models.noisy_performance import derive_performance
+from federation.protocol.messages import Arrays
+from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
 
 _Metrics = dict[str, float]
@@ -40,6 +46,7 @@ def evaluate_round(
     parameters: NDArray[np.float32],
     keeper: HeadKeeper,
     prepared: PreparedFeatures | None = None,
+    sums: SecureSums | None = None,
 ) -> Evaluation:
     """Ask the sites how the model does, if the study evaluates after this round.
 
@@ -50,16 +57,19 @@ def evaluate_round(
         parameters: Of the global model.
         keeper: Witnesses the ledgers that paid evaluations are charged to.
         prepared: The public map of the features, where the study pays for one.
+        sums: Secure sums, in a study with secure aggregation.
     """
     if round_number not in study.evaluation_rounds():
         return Evaluation()
+    if sums is not None:
+        return _masked(study, sums, round_number=round_number, arrays=model_arrays(parameters, prepared), keeper=keeper)
     per_site = study.evaluation.release == "per_site"
     noise = study.evaluation.noise
     if noise is None:
-        sums = collect_metrics(study, transport, round_number=round_number, parameters=parameters, prepared=prepared)
+        exact = collect_metrics(study, transport, round_number=round_number, parameters=parameters, prepared=prepared)
         return Evaluation(
-            metrics=reduce(add, sums.values()).derive() if sums else {},
-            site_metrics={site: values.derive() for site, values in sums.items()} if per_site else {},
+            metrics=reduce(add, exact.values()).derive() if exact else {},
+            site_metrics={site: values.derive() for site, values in exact.items()} if per_site else {},
         )
     counts = collect_counts(
         study, transport, round_number=round_number, parameters=parameters, keeper=keeper, prepared=prepared
@@ -78,3 +88,26 @@ def evaluate_round(
         site_metric_errors={site: found.errors() for site, found in sites.items()},
         paid_performance=everyone.as_data(),
     )
+
+
+def _masked(
+    study: StudyManifest, sums: SecureSums, *, round_number: int, arrays: Arrays, keeper: HeadKeeper
+) -> Evaluation:
+    """Performance over all sites, from one secure sum."""
+    event, noise = study.evaluation_event(), study.evaluation.noise
+    found, opened = sum_statistics(
+        study,
+        sums,
+        round_number=round_number,
+        arrays=arrays,
+        keeper=keeper,
+        request_for=evaluate_request(study, keeper, round_number),
+        event=event,
+    )
+    named = {name.partition("/")[2]: values for name, values in found.items()}
+    if event is None or noise is None:
+        return Evaluation(metrics=MetricSums.from_arrays(study.task, named).derive())
+    counts = NoisyCounts.from_arrays(count_layout(study), named, variance=float(event.variance))
+    counts = replace(counts, variance=counts.variance * len(opened.survivors), num_sites=len(opened.survivors))
+    everyone = derive_performance(counts, max_records_per_patient=noise.max_records_per_patient)
+    return Evaluation(metrics=everyone.values(), metric_errors=everyone.errors(), paid_performance=everyone.as_data())

@@ -1,16 +1,21 @@
-"""The running sums of a round: whatever the number of sites, one sum of one model's size is held."""
+"""What a round's contributions become: running sums of one model's size, or the result of a robust rule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from aggregator.robust_rules import combine
+from aggregator.update_checks import reason_against_update, within_bound
+from aggregator.update_rows import UpdateRows
 from federation.algorithms.fedavg import Vector
-from federation.errors import TransportError
+from federation.errors import QuorumError, TransportError
 from federation.privacy.promise import SiteLevelPrivacy
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.site_level import SiteLevelSum
+from federation.protocol.messages import Arrays
 from federation.study.manifest import StudyManifest
+from federation.study.robust_spec import FLTrust, RobustSpec, largest_tolerated, sites_needed
 
 
 @dataclass
@@ -22,6 +27,12 @@ class WeightedFold:
     total_weight: float = 0.0
     contributors: list[str] = field(default_factory=list)
     dropouts: dict[str, str] = field(default_factory=dict)
+    exclusions: dict[str, str] = field(default_factory=dict)
+    """Sites whose update came and is not used, with the reason in words."""
+
+    def excludes(self, site: str, arrays: Arrays) -> bool:  # noqa: ARG002 - part of the behaviour
+        """Whether an update is left out before it is folded; it is then in ``exclusions``. A plain sum takes what it can."""
+        return False
 
     def add(self, site: str, contribution: Mapping[str, Vector], *, weight: float) -> None:
         """Fold one site's vectors in and forget them.
@@ -84,8 +95,73 @@ class SiteLevelFold(WeightedFold):
         return {"update": self._sum.noisy_mean(self._streams.stream("noise"))}
 
 
+class RobustFold(WeightedFold):
+    """Checked updates, combined by the study's robust rule.
+
+    Args:
+        num_parameters: Length of an update.
+        spec: Checks and rule.
+    """
+
+    def __init__(self, num_parameters: int, *, spec: RobustSpec) -> None:
+        super().__init__(num_parameters)
+        self._spec = spec
+        self._rows = UpdateRows(num_parameters)
+        self._combined: Vector | None = None
+
+    def excludes(self, site: str, arrays: Arrays) -> bool:
+        """Check one update as it came, before anything is computed with it."""
+        reason = reason_against_update(arrays, self._spec, num_parameters=self.num_parameters)
+        if reason is not None:
+            self.exclusions[site] = reason
+        return reason is not None
+
+    def add(self, site: str, contribution: Mapping[str, Vector], *, weight: float) -> None:
+        """Keep one update that passed the checks."""
+        self._rows.append(site, within_bound(contribution["update"], self._spec), weight=weight)
+        self.total_weight += weight
+        self.contributors.append(site)
+
+    def faulty(self) -> int:
+        """Faulty sites that the rule must expect among the updates it has.
+
+        A site that failed the checks is one of the f that the manifest allows for. The full f is still assumed where enough
+        updates are left, in case a site without fault failed them.
+
+        Raises:
+            QuorumError: If the updates are too few for the faulty sites that may be among them.
+        """
+        rule, allowed, number = self._spec.rule, self._spec.byzantine, len(self._rows)
+        remaining = max(allowed - len(self.exclusions), 0)
+        if number < sites_needed(rule, remaining) or (isinstance(rule, FLTrust) and rule.root not in self._rows.sites):
+            left_out = ", ".join(f"{site}: {why}" for site, why in sorted((self.dropouts | self.exclusions).items()))
+            root = f", {rule.root} among them" if isinstance(rule, FLTrust) else ""
+            raise QuorumError(
+                f"expected updates of at least {sites_needed(rule, remaining)} sites for {rule.kind} with {remaining} "
+                f"faulty ones{root}, got {number} ({left_out})",
+                remedy="mend the sites and resume, or lower aggregation.robust.byzantine in a new version",
+            )
+        return min(allowed, largest_tolerated(rule, number))
+
+    def means(self) -> dict[str, Vector]:
+        """The combined update. Sites that the rule leaves out move from contributors to exclusions.
+
+        Raises:
+            QuorumError: See :meth:`faulty`.
+        """
+        if self._combined is None:
+            found = combine(self._spec.rule, self._rows, faulty=self.faulty())
+            self._rows.close()
+            self._combined = found.update
+            self.exclusions |= found.excluded
+            self.contributors[:] = [site for site in self.contributors if site not in found.excluded]
+        return {"update": self._combined}
+
+
 def start_fold(study: StudyManifest, num_parameters: int, *, round_number: int, streams: RandomStreams) -> WeightedFold:
-    """An empty sum of the kind that the study's privacy asks for."""
+    """An empty fold of the kind that the study's aggregation and privacy ask for."""
+    if study.aggregation.robust is not None:
+        return RobustFold(num_parameters, spec=study.aggregation.robust)
     if isinstance(study.privacy, SiteLevelPrivacy):
         return SiteLevelFold(
             num_parameters,

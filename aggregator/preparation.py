@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.checkpoints import CheckpointStore
-from aggregator.rounds import accepted_envelope, check_quorum, dropout_reason, replies_in_order
+from aggregator.masked_rounds import prepare_request, sum_statistics
+from aggregator.replies import accepted_envelope, check_quorum, dropout_reason, replies_in_order
+from aggregator.secure_sums import SecureSums
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.data.preparation import PreparationSpec, count_layout
@@ -26,7 +28,12 @@ _LOG: Final = logging.getLogger("cohortium.preparation")
 
 
 def prepare_features(
-    study: StudyManifest, transport: Transport, *, checkpoints: CheckpointStore, keeper: HeadKeeper
+    study: StudyManifest,
+    transport: Transport,
+    *,
+    checkpoints: CheckpointStore,
+    keeper: HeadKeeper,
+    sums: SecureSums | None = None,
 ) -> PreparedFeatures | None:
     """The public map of the features: kept from an earlier start, or paid for now.
 
@@ -35,6 +42,7 @@ def prepare_features(
         transport: How sites are reached.
         checkpoints: Where the map is kept.
         keeper: Witnesses the ledgers that are charged; gets the kept heads after a restart.
+        sums: Secure sums, in a study with secure aggregation.
 
     Returns:
         ``None`` if the study pays for no preparation.
@@ -51,7 +59,21 @@ def prepare_features(
         for site, head in heads.items():
             keeper.accept(site, head)
         return prepared
-    prepared = _paid(study, study.preparation, transport, keeper=keeper)
+    if sums is None:
+        prepared = _paid(study, study.preparation, transport, keeper=keeper)
+    else:
+        arrays, opened = sum_statistics(
+            study,
+            sums,
+            round_number=0,
+            arrays={},
+            keeper=keeper,
+            request_for=prepare_request(study, keeper),
+            event=study.preparation_event(),
+        )
+        prepared = derive(
+            arrays["counts"], spec=study.preparation, contract=study.contract, num_sites=len(opened.survivors)
+        )
     checkpoints.save_preparation(prepared, keeper.heads)
     return prepared
 

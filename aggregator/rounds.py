@@ -7,32 +7,35 @@ manifest does not allow is a drop-out with a reason code; below the quorum the s
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.folding import WeightedFold, start_fold
-from aggregator.transport import SiteReply, Transport
+from aggregator.masked_rounds import sum_updates
+from aggregator.replies import accepted_envelope, check_quorum, dropout_reason, replies_in_order
+from aggregator.secure_sums import SecureSums
+from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.fedavg import State, Vector
 from federation.data.prepared_features import PreparedFeatures
-from federation.errors import CohortiumError, QuorumError, TransportError
+from federation.errors import CohortiumError, TransportError
 from federation.models.metrics import MetricSums
 from federation.models.noisy_metrics import CountLayout, NoisyCounts
 from federation.privacy.events import SubsampledGaussian
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams, fresh_streams
+from federation.protocol.ledger_head import LedgerHead
 from federation.protocol.messages import (
     Arrays,
     Envelope,
     EvaluateReply,
     EvaluateRequest,
-    Refusal,
+    Header,
     TrainReply,
     TrainRequest,
-    read_envelope,
 )
 from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
@@ -40,7 +43,7 @@ from federation.study.manifest import StudyManifest
 _LOG: Final = logging.getLogger("cohortium.rounds")
 
 
-def collect_updates(
+def collect_updates(  # noqa: PLR0913 - the parts of a round, all keyword-only but two
     manifest: StudyManifest,
     transport: Transport,
     *,
@@ -50,6 +53,7 @@ def collect_updates(
     keeper: HeadKeeper | None = None,
     streams: RandomStreams | None = None,
     prepared: PreparedFeatures | None = None,
+    sums: SecureSums | None = None,
 ) -> WeightedFold:
     """Ask every site of the roster to train, and fold the updates.
 
@@ -64,13 +68,23 @@ def collect_updates(
         keeper: Witnesses the ledgers of a private study; ``None`` begins anew.
         streams: For the noise of site-level privacy; ``None``: the operating system's.
         prepared: The public map of the features, where the study pays for one.
+        sums: Secure sums, in a study with secure aggregation: then the updates themselves stay hidden.
 
     Raises:
         QuorumError: If fewer sites contribute than the manifest's quorum.
     """
     digest, keeper = manifest.digest, HeadKeeper({}) if keeper is None else keeper
-    arrays = _model_arrays(parameters, prepared)
+    arrays = model_arrays(parameters, prepared)
     arrays |= {f"algorithm/{name}": vector for name, vector in broadcast.items()}
+    if sums is not None:
+        return sum_updates(
+            manifest,
+            sums,
+            round_number=round_number,
+            arrays=arrays,
+            num_parameters=len(parameters),
+            keeper=keeper,
+        )
     requests = {
         entry.site: Envelope(
             TrainRequest(
@@ -86,40 +100,20 @@ def collect_updates(
     for reply in replies_in_order(transport, requests):
         try:
             envelope = accepted_envelope(reply, digest)
-            contribution = _contribution(envelope, manifest, round_number)
-            if isinstance(manifest.privacy, PatientLevelPrivacy) and isinstance(envelope.header, TrainReply):
-                keeper.accept(reply.site, envelope.header.head)
-            fold.add(reply.site, contribution, weight=manifest.entry(reply.site).weight)
+            head = check_train_header(envelope.header, manifest, round_number)
+            if isinstance(manifest.privacy, PatientLevelPrivacy):
+                keeper.accept(reply.site, head)
+            if not fold.excludes(reply.site, envelope.arrays):
+                fold.add(reply.site, _contribution(envelope), weight=manifest.entry(reply.site).weight)
         except CohortiumError as failure:
             fold.dropouts[reply.site] = dropout_reason(reply, failure)
-    check_quorum(manifest, f"round {round_number}", contributors=fold.contributors, dropouts=fold.dropouts)
+    check_quorum(
+        manifest, f"round {round_number}", contributors=fold.contributors, dropouts=fold.dropouts | fold.exclusions
+    )
     return fold
 
 
-def check_quorum(
-    manifest: StudyManifest, where: str, *, contributors: Sequence[str], dropouts: Mapping[str, str]
-) -> None:
-    """Stop a study that too few sites contribute to.
-
-    Args:
-        manifest: What was agreed.
-        where: ``round 7`` or ``preparation``.
-        contributors: Sites whose contribution was accepted.
-        dropouts: The others, with their reason codes.
-
-    Raises:
-        QuorumError: If fewer sites contribute than the manifest's quorum.
-    """
-    if len(contributors) >= manifest.aggregation.quorum:
-        return
-    reasons = ", ".join(f"{site}: {reason}" for site, reason in sorted(dropouts.items()))
-    raise QuorumError(
-        f"expected updates of at least {manifest.aggregation.quorum} sites in {where}, got {len(contributors)} ({reasons})",
-        remedy="the sites' own logs say more; mend them and resume, or lower aggregation.quorum in a new version",
-    )
-
-
-def _model_arrays(
+def model_arrays(
     parameters: NDArray[np.float32], prepared: PreparedFeatures | None
 ) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]:
     """What every request about a model carries."""
@@ -144,7 +138,7 @@ def collect_metrics(
     if manifest.evaluation.release == "none" or manifest.evaluation_event() is not None:
         return {}
     found: dict[str, MetricSums] = {}
-    requests = _evaluate_requests(manifest, round_number, _model_arrays(parameters, prepared), HeadKeeper({}))
+    requests = _evaluate_requests(manifest, round_number, model_arrays(parameters, prepared), HeadKeeper({}))
     for site, _, envelope in _evaluations(manifest, transport, requests, round_number=round_number):
         try:
             found[site] = MetricSums.from_arrays(manifest.task, envelope.named("metrics"))
@@ -171,7 +165,7 @@ def collect_counts(
         return {}
     layout = count_layout(manifest)
     found: dict[str, NoisyCounts] = {}
-    requests = _evaluate_requests(manifest, round_number, _model_arrays(parameters, prepared), keeper)
+    requests = _evaluate_requests(manifest, round_number, model_arrays(parameters, prepared), keeper)
     for site, header, envelope in _evaluations(manifest, transport, requests, round_number=round_number):
         try:
             counts = _counts(envelope, layout, agreed=header.event == event, variance=event.variance)
@@ -221,38 +215,8 @@ def _evaluations(
             yield reply.site, header, envelope
 
 
-def replies_in_order(transport: Transport, requests: Mapping[str, bytes]) -> Iterator[SiteReply]:
-    """Replies in roster order, each as soon as those before it have come; early ones wait."""
-    waiting: dict[str, SiteReply] = {}
-    order = iter(requests)
-    awaited = next(order, None)
-    for reply in transport.exchange(requests):
-        waiting[reply.site] = reply
-        while awaited is not None and awaited in waiting:
-            yield waiting.pop(awaited)
-            awaited = next(order, None)
-    while awaited is not None:
-        yield waiting.pop(awaited, SiteReply(awaited, None, "unreachable"))
-        awaited = next(order, None)
-
-
-def accepted_envelope(reply: SiteReply, digest: str) -> Envelope:
-    """The message of a site, if it is of that site and study.
-
-    Raises:
-        TransportError: If there is none, it does not parse, or it is another's.
-    """
-    if reply.content is None:
-        raise TransportError(f"expected a reply of site {reply.site}, got none ({reply.reason})")
-    envelope = read_envelope(reply.content)
-    header = envelope.header
-    if header.study != digest or header.site != reply.site:
-        raise TransportError(f"expected a reply of site {reply.site} for study {digest}, got another's")
-    return envelope
-
-
-def _contribution(envelope: Envelope, manifest: StudyManifest, round_number: int) -> dict[str, Vector]:
-    header = envelope.header
+def check_train_header(header: Header, manifest: StudyManifest, round_number: int) -> LedgerHead | None:
+    """What a reply says of itself must be what the manifest allows; returns the head of the site's ledger."""
     if not isinstance(header, TrainReply) or header.round_number != round_number:
         raise TransportError(f"expected the update of round {round_number}, got {header.kind}")
     if isinstance(manifest.privacy, PatientLevelPrivacy):
@@ -264,17 +228,10 @@ def _contribution(envelope: Envelope, manifest: StudyManifest, round_number: int
         )
         if not agreed:
             raise TransportError(f"expected site {header.site} to report the mechanism of the manifest, got another")
+    return header.head
+
+
+def _contribution(envelope: Envelope) -> dict[str, Vector]:
     return {"update": envelope.array("update")} | {
         f"algorithm/{name}": vector for name, vector in envelope.named("algorithm").items()
     }
-
-
-def dropout_reason(reply: SiteReply, failure: CohortiumError) -> str:
-    """Reason code of a site that did not contribute: its own where it gave one. Never exception text."""
-    if reply.content is None:
-        return reply.reason or "unreachable"
-    try:
-        header = read_envelope(reply.content).header
-    except CohortiumError:
-        return type(failure).__name__
-    return header.reason if isinstance(header, Refusal) else type(failure).__name__

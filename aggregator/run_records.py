@@ -94,7 +94,11 @@ def round_record(result: RoundResult) -> RunRecord:
     metrics |= {f"round/{name}_noise_error": value for name, value in result.metric_errors.items()}
     metrics |= {f"simulator/{name}": value for name, value in result.observed.items()}
     metrics |= {f"site/{site}/contributed": 1.0 for site in result.contributors}
-    metrics |= {f"site/{site}/contributed": 0.0 for site in result.dropouts}
+    metrics |= {f"site/{site}/contributed": 0.0 for site in (*result.dropouts, *result.exclusions)}
+    if result.rolled_back:
+        metrics["round/rolled_back"] = 1.0
+    if result.exclusions:
+        metrics["round/exclusions"] = float(len(result.exclusions))
     for site, values in result.site_metrics.items():
         metrics |= {f"site/{site}/{name}": value for name, value in values.items()}
     for site, values in result.site_metric_errors.items():

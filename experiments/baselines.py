@@ -83,6 +83,30 @@ class ReferenceTraining:
         )
         return self._train(self._start(), dataset, schedule=changed, name="pooled")
 
+    def pooled_private(self) -> Parameters:
+        """DP-SGD on all sites' training patients together, with the noise and steps of the study: what distributed noise equals."""
+        manifest = self.manifest
+        dataset = pooled_patients([site.training for site in self.sites])
+        steps = manifest.schedule.rounds * manifest.schedule.local_steps
+        mechanism = manifest.mechanism(self.sites[0].site).model_copy(
+            update={
+                "steps_per_round": steps,
+                "rounds": 1,
+                "divisor": math.fsum(manifest.mechanism(entry.site).divisor for entry in manifest.roster),
+            }
+        )
+        model = self.model()
+        load(model, self._start())
+        return train_locally(
+            model,
+            dataset,
+            task=manifest.task,
+            schedule=manifest.schedule.model_copy(update={"rounds": 1, "local_steps": steps}),
+            round_number=1,
+            mechanism=mechanism,
+            streams=self.streams.child("reference", "pooled_private"),
+        ).parameters
+
     def local_only(self, site: SiteData) -> Parameters:
         """Trained on one site's training patients alone."""
         schedule = self.manifest.schedule

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Final
 
+from experiments.robust_choice import compose_aggregation
 from experiments.settings import PatientLevelChoice, SimulationSettings, SiteLevelChoice
 from experiments.studies.catalogue import StudyDefinition
 from federation.data.cohort import CohortDefinition
@@ -16,7 +17,7 @@ from federation.privacy.accounting import NOTHING, add, cost_of
 from federation.privacy.calibration import calibrate_noise_multiplier, calibrate_variance, sampling_numerator_of
 from federation.privacy.events import PROBABILITY_DENOMINATOR, DiscreteGaussian
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy, PrivacySpec, SiteLevelPrivacy
-from federation.study.agreements import AggregationSpec, EvaluationNoise, EvaluationSpec, RosterSite
+from federation.study.agreements import EvaluationNoise, EvaluationSpec, RosterSite
 from federation.study.manifest import StudyManifest
 from federation.study.schedule import Schedule
 
@@ -61,10 +62,13 @@ def compose_evaluation(settings: SimulationSettings) -> EvaluationSpec:
         PrivacyRefusedError: If no noise keeps evaluation within its share.
     """
     choice, privacy = settings.evaluation, settings.privacy
+    # Under secure aggregation nobody sees a site's own figures: the sum is all there is.
+    is_hidden = settings.aggregation.mode == "masked" and choice.release == "per_site"
+    release = "sum" if is_hidden else choice.release
     if isinstance(privacy, SiteLevelChoice):
         return EvaluationSpec(release="none")  # a site's sums would tell whether it took part
     if not isinstance(privacy, PatientLevelChoice) or choice.release == "none":
-        return EvaluationSpec(release=choice.release, score_bins=choice.score_bins or _EXACT_BINS)
+        return EvaluationSpec(release=release, score_bins=choice.score_bins or _EXACT_BINS)
     noise = EvaluationNoise(
         variance=1, max_records_per_patient=choice.max_records_per_patient, subgroups=choice.subgroups
     )
@@ -75,7 +79,7 @@ def compose_evaluation(settings: SimulationSettings) -> EvaluationSpec:
         releases=_evaluations(settings),
     )
     return EvaluationSpec(
-        release=choice.release,
+        release=release,
         score_bins=choice.score_bins or _PAID_BINS,
         noise=noise.model_copy(update={"variance": variance}),
     )
@@ -158,6 +162,7 @@ def compose_privacy(
         delta=choice.delta,
         clipping_norm=choice.clipping_norm,
         sampling_numerator=numerator,
+        noise=choice.noise,
         noise_multiplier=calibrate_noise_multiplier(
             epsilon=choice.epsilon,
             delta=choice.delta,
@@ -176,6 +181,7 @@ def compose_manifest(
     cohort: CohortDefinition,
     training_patients: Mapping[str, int],
     seed: int,
+    public_keys: Mapping[str, str] | None = None,
 ) -> StudyManifest:
     """The manifest of one run.
 
@@ -184,25 +190,26 @@ def compose_manifest(
         definition: The named study.
         cohort: From :func:`compose_cohort`.
         training_patients: Public number of training patients by site.
+        public_keys: Identity of every site; secure aggregation needs them.
         seed: The run's seed; it becomes the public seed of the initial parameters unless the settings name one.
 
     Raises:
         ManifestError: If the parts do not fit together.
-        ConfigurationError: If the quorum exceeds the number of sites.
+        ConfigurationError: If quorum or robust rule do not fit the number of sites.
         PrivacyRefusedError: If no noise keeps the promise.
     """
-    quorum = settings.aggregation.quorum or len(training_patients)
-    if quorum > len(training_patients):
-        raise ConfigurationError(
-            f"expected aggregation.quorum of at most the study's {len(training_patients)} sites, got {quorum}",
-            remedy="lower aggregation.quorum",
-        )
+    aggregation = compose_aggregation(settings.aggregation, tuple(training_patients))
     evaluation = compose_evaluation(settings)
     preparation = compose_preparation(settings, definition.contract)
     privacy = compose_privacy(settings, evaluation, preparation=preparation, contract=definition.contract)
     is_uniform = settings.aggregation.weights == "uniform" or isinstance(settings.privacy, SiteLevelChoice)
     roster = tuple(
-        RosterSite(site=site, weight=1.0 if is_uniform else float(number), training_patients=number)
+        RosterSite(
+            site=site,
+            weight=1.0 if is_uniform else float(number),
+            training_patients=number,
+            public_key=(public_keys or {}).get(site),
+        )
         for site, number in training_patients.items()
     )
     return StudyManifest.from_data(
@@ -220,7 +227,7 @@ def compose_manifest(
             "algorithm": settings.algorithm.as_data(),
             "privacy": privacy.as_data(),
             "preparation": None if preparation is None else preparation.as_data(),
-            "aggregation": AggregationSpec(mode=settings.aggregation.mode, quorum=quorum).as_data(),
+            "aggregation": aggregation.as_data(),
             "evaluation": evaluation.as_data(),
             "roster": [entry.as_data() for entry in roster],
             "initial_seed": seed if settings.initial_seed is None else settings.initial_seed,
@@ -235,6 +242,14 @@ def without_privacy(manifest: StudyManifest) -> StudyManifest:
     return manifest.model_copy(
         update={"privacy": NoPrivacy(kind="none"), "evaluation": evaluation, "preparation": None}
     )
+
+
+def with_local_noise(manifest: StudyManifest) -> StudyManifest:
+    """The same steps, with all of the noise at every site instead of a share; what was prepared stays prepared."""
+    privacy = manifest.privacy.model_copy(update={"noise": "local"})
+    evaluation = manifest.evaluation.model_copy(update={"release": "none", "noise": None})
+    changed = manifest.model_copy(update={"privacy": privacy, "evaluation": evaluation, "preparation": None})
+    return StudyManifest.from_data(changed.as_data())
 
 
 def versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experiments.composition import compose_cohort, compose_manifest
+from experiments.identities import make_identities, public_keys
 from experiments.settings import SimulationSettings
 from experiments.studies.catalogue import PreparedStudy
 from federation.data.prepared_features import PreparedFeatures, derive
@@ -32,6 +33,7 @@ class PreparedSites:
         attrition: By site.
         readiness: By site; empty for recipes that bring their own division.
         patient_files: By site: the encoded patients.
+        identities: By site: its key file, in a study with secure aggregation.
     """
 
     manifest: StudyManifest
@@ -40,6 +42,7 @@ class PreparedSites:
     attrition: Mapping[str, Attrition]
     readiness: Mapping[str, ReadinessReport]
     patient_files: Mapping[str, Path]
+    identities: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
 
 def prepare_sites(
@@ -81,7 +84,18 @@ def prepare_sites(
             data.append(extracted.data)
             attrition[site.site] = extracted.attrition
             readiness[site.site] = extracted.readiness
-    manifest = compose_manifest(settings, definition, cohort=cohort, training_patients=training_patients, seed=seed)
+    identities: dict[str, Path] = {}
+    if settings.aggregation.mode == "masked":
+        own = seed if settings.seeded else None
+        identities = make_identities(training_patients, folder, seed=own, provenance=cohort.provenance)
+    manifest = compose_manifest(
+        settings,
+        definition,
+        cohort=cohort,
+        training_patients=training_patients,
+        seed=seed,
+        public_keys=public_keys(identities),
+    )
     files: dict[str, Path] = {}
     for entry in data:
         files[entry.site] = folder / entry.site / "patients.safetensors"
@@ -97,6 +111,7 @@ def prepare_sites(
         attrition=attrition,
         readiness=readiness,
         patient_files=files,
+        identities=identities,
     )
 
 

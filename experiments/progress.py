@@ -81,6 +81,10 @@ def round_note(result: RoundResult) -> str:
     parts = [f"{name} {shown[name]:.3f}" for name in ("auroc", "accuracy", "rmse") if name in shown]
     if parts and not result.metrics:
         parts.append("seen by the simulator, not released")
+    if result.exclusions:
+        parts.append(f"left out: {', '.join(result.exclusions)}")
+    if result.rolled_back:
+        parts.append(f"rolled back: {result.rolled_back}")
     if result.epsilon_spent:
         parts.append(f"epsilon {max(result.epsilon_spent.values()):.2f}")
     return " · ".join(parts)

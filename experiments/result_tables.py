@@ -32,6 +32,8 @@ def show_summary(console: Console, summary: SimulationSummary) -> None:
     console.print(figures_table(summary))
     if summary.comparisons:
         console.print(comparison_table(summary))
+    for entry in summary.exclusions:
+        console.print(f"left out {entry.site} in {entry.rounds} rounds: {entry.reason}", markup=False)
     if summary.epsilon_spent:
         spent = max(summary.epsilon_spent.values())
         console.print(f"privacy  epsilon {spent:.3g} spent at delta {summary.delta:g}, per patient and site")
@@ -85,7 +87,9 @@ def setting_label(setting: str, summary: SimulationSummary) -> str:
         "local_only": "each site alone",
         "federated": federated,
         "federated_non_private": "federated, without privacy",
+        "federated_local_noise": "federated, all of the noise at every site",
         "cyclic": "cyclic, the model passed on",
+        "pooled_private": "all records pooled, private (the same epsilon)",
         "pooled": "all records pooled",
     }
     return labels.get(setting, setting)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from experiments.audit_choice import AuditChoice
+from experiments.robust_choice import AggregationChoice
 from federation.algorithms.spec import AlgorithmSpec
 from federation.data.cohort import Criterion
 from federation.documents import Document
@@ -47,6 +48,8 @@ class PatientLevelChoice(Document):
     delta: Annotated[float, Field(gt=0, lt=1)]
     clipping_norm: Annotated[float, Field(gt=0)]
     sampling_probability: Annotated[float, Field(gt=0, le=1)]
+    noise: Literal["local", "distributed"] = "local"
+    """``distributed``: shares of the noise that add up inside a secure sum (``aggregation=masked``)."""
 
 
 class SiteLevelChoice(Document):
@@ -56,15 +59,6 @@ class SiteLevelChoice(Document):
     epsilon: Annotated[float, Field(gt=0, le=1000)]
     delta: Annotated[float, Field(gt=0, lt=1)]
     clipping_norm: Annotated[float, Field(gt=0)]
-
-
-class AggregationChoice(Document):
-    """How updates are combined."""
-
-    mode: Literal["plain"] = "plain"
-    quorum: Annotated[int, Field(ge=1)] | None = None
-    """``None``: all sites."""
-    weights: Literal["training_patients", "uniform"] = "training_patients"
 
 
 class EvaluationChoice(Document):
@@ -113,6 +107,14 @@ class RayEngine(Document):
     num_workers: Annotated[int, Field(ge=1, le=1024)] = 2
 
 
+class FlowerEngine(Document):
+    """Real SuperLink, SuperNode and agent processes on the loopback interface."""
+
+    kind: Literal["flower"]
+    deadline_seconds: Annotated[float, Field(gt=0, le=1e6)] = 3600.0
+    """A site that has not answered a request by then is left out of the round."""
+
+
 class TrackingChoice(Document):
     """Where MLflow records go."""
 
@@ -155,6 +157,8 @@ class BaselineChoice(Document):
     cyclic: bool = True
     non_private: bool = True
     """The same federation without privacy; only when the study is private."""
+    distributed: bool = True
+    """The same steps with all of the noise at every site, and DP-SGD on pooled records; only with distributed noise."""
 
 
 class ReportChoice(Document):
@@ -179,7 +183,7 @@ class SimulationSettings(Document):
     aggregation: AggregationChoice = AggregationChoice()
     evaluation: EvaluationChoice = EvaluationChoice()
     preparation: PreparationChoice = PreparationChoice()
-    engine: Annotated[InlineEngine | RayEngine, Field(discriminator="kind")]
+    engine: Annotated[InlineEngine | RayEngine | FlowerEngine, Field(discriminator="kind")]
     tracking: TrackingChoice = TrackingChoice()
     baselines: BaselineChoice = BaselineChoice()
     report: ReportChoice = ReportChoice()

@@ -236,6 +236,7 @@ def _conclude(
     settings: SimulationSettings, workspace: Workspace, *, study: PreparedStudy, runs: Sequence[SeedRun]
 ) -> SimulationSummary:
     """Compare, report and hand everything to the trackers."""
+    from aggregator.report.robustness import exclusions
     from experiments.reporting import write_report
 
     first = runs[0]
@@ -267,6 +268,7 @@ def _conclude(
         model_digest=last.model_digest,
         primary_metric={"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}[manifest.task],
         settings_table=tuple(row for row in rows if row.setting not in OTHER_SCALING),
+        exclusions=exclusions(first.outcome.result.rounds),
         comparisons=compare_with_published(study.definition.expected, rows, algorithm=settings.algorithm.kind),
     )
     write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())

@@ -16,14 +16,15 @@ from torch import nn
 
 from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import Observe, run_study
+from aggregator.held_out_gate import HeldOutLoss
 from aggregator.tracking import NullTracker, Tracker
 from aggregator.transport import Transport
 from experiments.baselines import Parameters, ReferenceTraining
-from experiments.composition import without_privacy
+from experiments.composition import with_local_noise, without_privacy
 from experiments.engines.inline import InlineTransport
 from experiments.predictions import SitePredictions
 from experiments.preparation import PreparedSites, with_prepared_features
-from experiments.settings import InlineEngine, RayEngine, SimulationSettings
+from experiments.settings import FlowerEngine, InlineEngine, RayEngine, SimulationSettings
 from experiments.summary import FEDERATED_AT_POOLED, POOLED_AT_SITES
 from federation.data.encoding import num_outputs
 from federation.data.prepared_features import PreparedFeatures
@@ -118,6 +119,19 @@ def run_seed(
             report=lambda _, result: report("federated without privacy", result),
         )
         predictions["federated_non_private"] = _predict_all(model, plain.parameters, sites.data, manifest)
+    if wanted.distributed and manifest.noise_share() is not None:
+        local = federate(
+            settings,
+            sites,
+            with_local_noise(manifest),
+            seed=seed,
+            folder=folder / "federated_local_noise",
+            tracker=NullTracker(),
+            report=lambda _, result: report("federated with noise at every site", result),
+        )
+        predictions["federated_local_noise"] = _predict_all(model, local.parameters, sites.data, manifest)
+        report("pooled DP-SGD", None)
+        predictions["pooled_private"] = _predict_all(model, training.pooled_private(), sites.data, manifest)
     if wanted.local_only:
         report("each site alone", None)
         predictions["local_only"] = tuple(
@@ -154,6 +168,7 @@ def federate(
             manifest=manifest,
             patients=path,
             seed=seed if settings.seeded else None,
+            identity=sites.identities.get(site),
         )
         for site, path in sites.patient_files.items()
     }
@@ -168,6 +183,7 @@ def federate(
             clock=time.monotonic,
             on_round=lambda result: report("federated", result),
             observe=observer(sites, manifest),
+            held_out=held_out_loss(sites, manifest),
             streams=seeded_streams(seed, provenance=manifest.cohort.provenance) if settings.seeded else None,
         )
 
@@ -180,8 +196,41 @@ def federate(
 
             paths = {site: entry.path for site, entry in folders.items()}
             return run_with_ray(paths, coordinate, num_workers=num_workers)
+        case FlowerEngine(deadline_seconds=deadline_seconds):
+            from experiments.engines.flower import run_with_flower
+
+            paths = {site: entry.path for site, entry in folders.items()}
+            return run_with_flower(paths, coordinate, folder=folder / "flower", deadline_seconds=deadline_seconds)
         case _:
             assert_never(settings.engine)
+
+
+def held_out_loss(sites: PreparedSites, manifest: StudyManifest) -> HeldOutLoss | None:
+    """The aggregator's held-out records of a simulation: the test patients of all sites, which nobody trains on.
+
+    In reality a consortium would hold public reference records. ``None`` where no round passes a gate, or for real patients.
+    """
+    masked = manifest.aggregation.masked
+    if masked is None or masked.held_out_bound is None or manifest.cohort.provenance == "patients":
+        return None
+    model = build_model(
+        manifest.model,
+        task=manifest.task,
+        num_features=len(sites.data[0].test.feature_names),
+        num_outputs=num_outputs(manifest.contract, manifest.task),
+        private=isinstance(manifest.privacy, PatientLevelPrivacy),
+    )
+    name = "rmse" if manifest.task == "regression" else "log_loss"
+
+    def loss(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> float:
+        load(model, parameters)
+        found = [
+            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.task, score_bins=_OBSERVED_BINS)
+            for site in sites.data
+        ]
+        return reduce(add, found).derive()[name]
+
+    return loss
 
 
 def observer(sites: PreparedSites, manifest: StudyManifest) -> Observe | None:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
+from aggregator.report.content import Exclusion
 from experiments.point_metrics import point_metrics
 from experiments.predictions import SitePredictions, joined, scored
 from experiments.settings import PatientLevelChoice, SimulationSettings, SiteLevelChoice
@@ -22,7 +23,16 @@ FEDERATED_AT_POOLED: Final = "federated_at_pooled"
 OTHER_SCALING: Final = frozenset({POOLED_AT_SITES, FEDERATED_AT_POOLED})
 """Not training settings of their own: compared with published figures, shown nowhere else."""
 
-SETTINGS: Final = ("local_only", "federated", "federated_non_private", "cyclic", "pooled", *sorted(OTHER_SCALING))
+SETTINGS: Final = (
+    "local_only",
+    "federated",
+    "federated_local_noise",
+    "federated_non_private",
+    "cyclic",
+    "pooled_private",
+    "pooled",
+    *sorted(OTHER_SCALING),
+)
 """Training settings, in the order of the table."""
 
 
@@ -75,6 +85,8 @@ class SimulationSummary(Document):
     primary_metric: str
     settings_table: tuple[SettingRow, ...]
     comparisons: tuple[Comparison, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
+    """Of the first seed: whose updates robust aggregation left out, and why."""
 
 
 def summary_rows(

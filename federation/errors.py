@@ -23,12 +23,14 @@
     │   ├── BudgetExhaustedError         44   the release would pass the population's privacy cap
     │   ├── LedgerLockedError            45   a restored backup or a copied ledger: it locked itself
     │   ├── LedgerDamagedError           46   the ledger's chain or a signature does not hold
-    │   └── AuditFailedError             47   measured leakage above the claimed epsilon
+    │   ├── AuditFailedError             47   measured leakage above the claimed epsilon
+    │   └── SecureSumRefusedError        48   a message that the secure sum does not allow
     └── StudyError                       50   a study that cannot go on
         ├── TransportError               51   a site did not answer, or not as agreed
         ├── CheckpointError              52   a checkpoint is unreadable or of another study
         ├── QuorumError                  53   too few sites contributed
         ├── NonFiniteModelError          54   training diverged
+        ├── SecureSumError               55   a secure sum cannot be opened
         └── StudyInterruptedError        130  stopped by the operator; it can be resumed
 
 A message says what was expected, what came and what to do. Messages about records never contain a patient value:
@@ -235,6 +237,15 @@ class AuditFailedError(RefusalError):
     exit_code = 47
 
 
+class SecureSumRefusedError(RefusalError):
+    """A message that the secure sum does not allow: forged, of another round, or asking for more than the sum.
+
+    ``facts["reason"]`` is a short word for what is wrong, ``facts["site"]`` whom it concerns.
+    """
+
+    exit_code = 48
+
+
 class StudyError(CohortiumError):
     """A study that cannot go on."""
 
@@ -263,6 +274,12 @@ class NonFiniteModelError(StudyError):
     """Training diverged: the global parameters are not finite."""
 
     exit_code = 54
+
+
+class SecureSumError(StudyError):
+    """This attempt at a secure sum cannot be opened. ``facts["reason"]`` says why, ``facts["sites"]`` whom it concerns."""
+
+    exit_code = 55
 
 
 class StudyInterruptedError(StudyError):

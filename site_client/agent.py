@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from federation.errors import (
 )
 from federation.models.build import build_model
 from federation.models.parameters import flatten, load
+from federation.privacy.distributed import NoiseShare
 from federation.privacy.events import PrivacyEvent
 from federation.privacy.independence import check_independence
 from federation.privacy.promise import PatientLevelPrivacy
@@ -36,21 +37,24 @@ from federation.protocol.messages import (
     Envelope,
     EvaluateReply,
     EvaluateRequest,
-    PrepareReply,
     PrepareRequest,
     Refusal,
+    SecureSumReply,
+    SecureSumRequest,
     TrainReply,
     TrainRequest,
     read_envelope,
 )
 from federation.study.evaluation_tables import expected_counts
-from site_client.evaluation import evaluate
+from site_client.distributed_step import noisy_gradient_sum
+from site_client.masked_replies import masked_reply
 from site_client.paid_evaluation import release_counts
-from site_client.paid_preparation import prepared_dataset, release_preparation, requested_map
+from site_client.paid_preparation import prepared_dataset, requested_map
 from site_client.release_desk import ReleaseDesk
 from site_client.release_gate import check_release
 from site_client.site_folder import SiteFolder, read_patients
 from site_client.study_ledger import open_study_ledger
+from site_client.study_replies import SUM, exact_metrics, prefixed, preparation_counts_reply, training_lengths
 from site_client.training import train_locally
 
 _LOG: Final = logging.getLogger("cohortium.site")
@@ -95,6 +99,7 @@ class SiteAgent:
         self._num_parameters = len(flatten(self._model))
         ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock) if self._is_private else None
         self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest)
+        self._participant = folder.participant(self._streams) if self._manifest.aggregation.masked is not None else None
         if self._is_private:
             check_independence(self._model, (len(self._data.training.feature_names),))
 
@@ -133,15 +138,29 @@ class SiteAgent:
         match header:
             case TrainRequest():
                 self._desk.witness(header.witnessed)
-                return self._train(header, envelope)
+                return self._sent(envelope, self._train(header, envelope))
             case EvaluateRequest():
                 self._desk.witness(header.witnessed)
-                return self._evaluate(header, envelope)
+                return self._sent(envelope, self._evaluate(header, envelope))
             case PrepareRequest():
                 self._desk.witness(header.witnessed)
-                return self._prepare(envelope)
+                return self._sent(envelope, self._prepare(envelope))
+            case SecureSumRequest():
+                return self._secure_step(header, envelope)
             case _:
                 raise TransportError(f"expected a request, got {header.kind}")
+
+    def _sent(self, request: Envelope, reply: bytes) -> bytes:
+        """What leaves: the reply itself, or its masked numbers in a study with secure aggregation."""
+        if self._participant is None:
+            return reply
+        return masked_reply(reply, request, manifest=self._manifest, participant=self._participant)
+
+    def _secure_step(self, header: SecureSumRequest, envelope: Envelope) -> bytes:
+        if self._participant is None:
+            raise TransportError("expected no step of a secure sum in a study without secure aggregation")
+        message = self._participant.answer(header, envelope.payload() if envelope.arrays else b"")
+        return Envelope(SecureSumReply(study=self._digest, site=self._site)).with_payload(message).to_bytes()
 
     def _parameters(self, envelope: Envelope) -> np.ndarray:
         parameters = envelope.array("parameters")
@@ -165,16 +184,13 @@ class SiteAgent:
         if envelope.arrays:
             raise TransportError(f"expected no arrays in a request for preparation, got {sorted(envelope.arrays)}")
         generator = self._streams.child("preparation", self._site).stream("noise")
-
-        def counted() -> Envelope:
-            counts = release_preparation(self._data.training, spec=spec, contract=contract, generator=generator)
-            return Envelope(PrepareReply(study=self._digest, site=self._site, event=event), counts)
-
         return self._desk.release(
             "prepare/0",
             envelope,
             events=(event,),
-            compute=counted,
+            compute=lambda: preparation_counts_reply(
+                self._data, manifest=self._manifest, spec=spec, event=event, generator=generator
+            ),
             check=lambda reply: check_release(
                 reply, self._manifest, lengths={"counts": count_layout(spec, contract).size}
             ),
@@ -188,19 +204,15 @@ class SiteAgent:
             )
         start, prepared = self._parameters(envelope), self._map(envelope)
         event = manifest.training_event()
-        sent = self._algorithm.finish_site(_no_round(start), received=envelope.named("algorithm"), site=self._state(1))[
-            0
-        ]
+        lengths = training_lengths(
+            manifest, self._algorithm, size=len(start), received=envelope.named("algorithm"), site=self._state(1)
+        )
         return self._desk.release(
             f"train/{round_number}",
             envelope,
             events=() if event is None else (event,),
             compute=lambda: self._trained(round_number, envelope, start, prepared),
-            check=lambda reply: check_release(
-                reply,
-                manifest,
-                lengths={"update": len(start)} | {f"algorithm/{name}": len(start) for name in sent},
-            ),
+            check=lambda reply: check_release(reply, manifest, lengths=lengths),
         )
 
     def _state(self, round_number: int) -> State:
@@ -212,6 +224,9 @@ class SiteAgent:
         """Train from ``start``, and keep the algorithm's state."""
         manifest, received, state = self._manifest, envelope.named("algorithm"), self._state(round_number)
         load(self._model, start)
+        share = manifest.noise_share()
+        if share is not None:
+            return self._shared(round_number, share, prepared)
         training = train_locally(
             self._model,
             prepared_dataset(self._data.training, prepared),
@@ -231,8 +246,22 @@ class SiteAgent:
         self._folder.keep_state(round_number, state)
         return Envelope(
             TrainReply(study=self._digest, site=self._site, round_number=round_number, event=training.event),
-            {"update": local.update.astype(np.float32)} | _prefixed("algorithm", sent),
+            {"update": local.update.astype(np.float32)} | prefixed("algorithm", sent),
         )
+
+    def _shared(self, round_number: int, share: NoiseShare, prepared: PreparedFeatures | None) -> Envelope:
+        """One step over the patients of all sites: this site's gradients and its share of the noise."""
+        total = noisy_gradient_sum(
+            self._model.train(),
+            prepared_dataset(self._data.training, prepared),
+            task=self._manifest.task,
+            mechanism=self._manifest.mechanism(self._site),
+            share=share,
+            streams=self._streams.child("training", self._site).child("distributed", round_number),
+        )
+        event = self._manifest.training_event()
+        header = TrainReply(study=self._digest, site=self._site, round_number=round_number, event=event)
+        return Envelope(header, {SUM: total.astype(np.float64)})
 
     def _evaluate(self, header: EvaluateRequest, envelope: Envelope) -> bytes:
         manifest, round_number = self._manifest, header.round_number
@@ -242,7 +271,11 @@ class SiteAgent:
         prepared = self._map(envelope)
         event = manifest.evaluation_event()
         if event is None:
-            return self._exact_metrics(round_number, prepared)
+            reply = exact_metrics(
+                self._model, self._data, manifest=manifest, round_number=round_number, prepared=prepared
+            )
+            check_release(reply, manifest, lengths={name: len(array) for name, array in reply.arrays.items()})
+            return reply.to_bytes()
         if round_number not in manifest.evaluation_rounds():
             raise PrivacyRefusedError(
                 f"expected an evaluation after one of rounds {list(manifest.evaluation_rounds())}, got {round_number}"
@@ -263,27 +296,4 @@ class SiteAgent:
             self._model, self._data.test, manifest=self._manifest, generator=generator, prepared=prepared
         )
         header = EvaluateReply(study=self._digest, site=self._site, round_number=round_number, event=event)
-        return Envelope(header, _prefixed("counts", counts))
-
-    def _exact_metrics(self, round_number: int, prepared: PreparedFeatures | None) -> bytes:
-        sums = evaluate(
-            self._model,
-            prepared_dataset(self._data.test, prepared),
-            task=self._manifest.task,
-            score_bins=self._manifest.evaluation.score_bins,
-        )
-        reply = Envelope(
-            EvaluateReply(study=self._digest, site=self._site, round_number=round_number),
-            _prefixed("metrics", sums.to_arrays()),
-        )
-        check_release(reply, self._manifest, lengths={name: len(array) for name, array in reply.arrays.items()})
-        return reply.to_bytes()
-
-
-def _no_round(start: np.ndarray) -> LocalRound:
-    """A round in which nothing happened: it says which arrays the algorithm sends."""
-    return LocalRound(update=np.zeros(len(start)), num_steps=1, learning_rate=1.0)
-
-
-def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{prefix}/{name}": np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
+        return Envelope(header, prefixed("counts", counts))

@@ -24,7 +24,7 @@ from torch import nn
 from federation.errors import InternalError
 from federation.identifiers import TaskKind
 from federation.models.losses import record_losses
-from federation.privacy.clipping import FloatArray, clipped_sum
+from federation.privacy.clipping import GRID_BITS, FloatArray, clipped_sum
 from site_client.patients import IndexArray, PatientDataset
 
 _GRADIENT: Final = "grad_sample"
@@ -47,16 +47,24 @@ class PatientGradients:
         task: Sets the loss.
         pass_records: Records that go through the model at once, about as many as are drawn in a step. Public: it must not
             depend on the records. Memory may set a lower bound.
+        grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
     """
 
     def __init__(
-        self, model: nn.Module, dataset: PatientDataset, *, task: TaskKind, pass_records: int = SHORTEST_PASS
+        self,
+        model: nn.Module,
+        dataset: PatientDataset,
+        *,
+        task: TaskKind,
+        pass_records: int = SHORTEST_PASS,
+        grid_bits: int = GRID_BITS,
     ) -> None:
         self._hooked = GradSampleModule(model, loss_reduction="sum")
         self._parameters = list(model.parameters())
         self._size = sum(parameter.numel() for parameter in self._parameters)
         self._dataset = dataset
         self._task: TaskKind = task
+        self._grid_bits = grid_bits
         fitting = _GRADIENT_BYTES // max(1, _BYTES_PER_VALUE * self._size)
         self._physical_records = _pass_length(pass_records, fitting=fitting)
         # Rows of a patient are adjacent: patient p has rows first[p] to first[p + 1].
@@ -89,11 +97,11 @@ class PatientGradients:
             if owners[start] == open_owner:
                 sums[0] += open_sum[0]
             else:
-                total += clipped_sum(open_sum, clipping_norm=clipping_norm)
+                total += clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits)
             # The last patient may go on in the next physical batch, so it is not clipped yet.
             open_owner, open_sum = int(owners[batch][-1]), sums[-1:]
-            total += clipped_sum(sums[:-1], clipping_norm=clipping_norm)
-        return total + clipped_sum(open_sum, clipping_norm=clipping_norm)
+            total += clipped_sum(sums[:-1], clipping_norm=clipping_norm, grid_bits=self._grid_bits)
+        return total + clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits)
 
     def _rows_of(self, patients: IndexArray) -> tuple[IndexArray, IndexArray]:
         """Row numbers of the patients' records, and for each the position of its patient."""

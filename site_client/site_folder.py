@@ -7,6 +7,7 @@
     <folder>/state/round-0007.safetensors      the algorithm's state at the site after round 7
     <folder>/replies/train-0007.bin   what was answered, so that a repeated request gets the same bytes
     <folder>/replies/train-0007.head.json  the ledger's head that went with it
+    <folder>/secure/...               its memory of secure sums (site_client.secure_participant)
     <folder>/ledger.sqlite            the ledger, where the study has one of its own (simulations)
 
 Every file is written whole or not at all.
@@ -24,10 +25,13 @@ from safetensors.numpy import load_file, save
 
 from federation.algorithms.fedavg import State
 from federation.durable_files import write_durably
-from federation.errors import CheckpointError, PrivacyRefusedError, RecordsUnreadableError
+from federation.errors import CheckpointError, PrivacyRefusedError, RecordsUnreadableError, StudyError
+from federation.privacy.randomness import RandomStreams
 from federation.protocol.ledger_head import LedgerHead
 from federation.study.manifest import StudyManifest, read_sealed
+from site_client.ledger.key_file import read_key
 from site_client.patients import PatientDataset, SiteData
+from site_client.secure_participant import SecureParticipant
 
 _DIGEST_BYTES: Final = 32
 
@@ -85,6 +89,7 @@ class SiteFolder:
         patients: Path,
         seed: int | None,
         ledger: Path | None = None,
+        identity: Path | None = None,
     ) -> SiteFolder:
         """Set up the folder; a folder of the same study and site is kept as it is.
 
@@ -96,6 +101,8 @@ class SiteFolder:
             seed: Seed of the test mode, ``None`` for operating-system randomness.
             ledger: Ledger of the patient population, which a private study charges. ``None``: a ledger of the study's
                 own beside it, whose cap is the study's promise; for synthetic and public cohorts only.
+            identity: File of the site's signing key (:mod:`site_client.ledger.key_file`, without ``.key``); a study with secure
+                aggregation needs it.
 
         Raises:
             CheckpointError: If the folder belongs to another study.
@@ -117,6 +124,7 @@ class SiteFolder:
             "seed": seed,
             "patients": str(patients.resolve()),
             "ledger": None if ledger is None else str(ledger.resolve()),
+            "identity": None if identity is None else str(identity.resolve()),
         }
         write_durably(path / "site.json", json.dumps(settings).encode())
         write_durably(path / "manifest.json", manifest.sealed().encode())
@@ -127,8 +135,34 @@ class SiteFolder:
         return read_sealed((self.path / "manifest.json").read_bytes())
 
     def settings(self) -> dict[str, str | int | None]:
-        """``site``, ``seed``, ``patients`` and ``ledger``."""
+        """``site``, ``seed``, ``patients``, ``ledger`` and ``identity``."""
         return json.loads((self.path / "site.json").read_text())
+
+    def participant(self, streams: RandomStreams) -> SecureParticipant:
+        """The site in the study's secure sums.
+
+        Args:
+            streams: The site's secret streams.
+
+        Raises:
+            ManifestError: If the study has no secure aggregation.
+            StudyError: If the site's identity key is absent.
+        """
+        settings = self.settings()
+        site, path = str(settings["site"]), settings.get("identity")
+        key = None if path is None else read_key(Path(str(path)))
+        if key is None:
+            raise StudyError(
+                f"expected the identity key of site {site}, which the roster names, got none",
+                remedy="name the file of the key that the site enrolled with",
+            )
+        return SecureParticipant(
+            folder=self.path / "secure",
+            terms=self.manifest().secure_sum_terms(),
+            site=site,
+            key=key,
+            streams=streams.child("secure", site),
+        )
 
     def last_state(self, before_round: int) -> State | None:
         """The algorithm's state after the last round before ``before_round``, or ``None``."""

@@ -92,6 +92,19 @@ class RoundPoint(Document):
     """Error that the noise of a paid evaluation adds to each of ``metrics``."""
     observed: dict[str, float] = Field(default_factory=dict)
     """Seen by the simulator, not released by the study."""
+    exclusions: dict[str, str] = Field(default_factory=dict)
+    """Robust aggregation: sites whose update was not used, and why."""
+    rolled_back: str = ""
+    """Why the round's model was not taken; empty if it was."""
+
+
+class Exclusion(Document):
+    """A site whose updates robust aggregation left out."""
+
+    site: str
+    rounds: Count
+    reason: str
+    """In the last of these rounds."""
 
 
 class SitePerformance(Document):

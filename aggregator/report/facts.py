@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from aggregator.report.content import Fact, RoundPoint
+from aggregator.report.robustness import aggregation_facts
 from federation.data.cohort import Criterion
 from federation.models.spec import CnnSpec, LinearSpec, MlpSpec
 from federation.privacy.promise import PatientLevelPrivacy
@@ -44,6 +45,8 @@ def convergence(result: StudyResult) -> tuple[RoundPoint, ...]:
             dropouts=dict(entry.dropouts),
             metric_errors=_finite(entry.metric_errors),
             observed=_finite(entry.observed),
+            exclusions=dict(entry.exclusions),
+            rolled_back=entry.rolled_back,
         )
         for entry in result.rounds
     )
@@ -157,6 +160,7 @@ def _schedule_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
             explanation=_optimiser_details(manifest),
         ),
         Fact(label="A step uses", value=batch),
+        *aggregation_facts(manifest),
         Fact(
             label="Sites needed per round",
             value=f"{manifest.aggregation.quorum} of {len(manifest.roster)}",

@@ -20,10 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from aggregator.report.vocabulary import SETTINGS
-
-PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe & Ito 2008: told apart with every common colour vision."""
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#7F7F7F")
+"""Okabe & Ito 2008, and two of Tol's: told apart with every common colour vision."""
 DASHES: Final[tuple[str | tuple[int, tuple[float, ...]], ...]] = (
     "-",
     "--",
@@ -31,9 +29,11 @@ DASHES: Final[tuple[str | tuple[int, tuple[float, ...]], ...]] = (
     ":",
     (0, (5, 1, 1, 1, 1, 1)),
     (0, (1, 1)),
+    (0, (3, 1)),
+    (0, (6, 2, 2, 2)),
 )
 """Line styles in the same order: colour is never the only difference."""
-MARKERS: Final = ("o", "s", "^", "D", "v", "P")
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "d")
 INK: Final = "#1b1f24"
 """Text and axes; on the page it becomes the reader's own text colour, light or dark."""
 QUIET: Final = "#8a9099"
@@ -158,7 +158,18 @@ def legend_below(axes: Axes, *, columns: int = 2) -> None:
 
 def style_of(setting: str) -> tuple[str, str, str | tuple[int, tuple[float, ...]]]:
     """Colour, marker and line style of a training setting: the same in every figure."""
-    known = list(SETTINGS)
-    place = known.index(setting) if setting in known else len(known)
-    order = (2, 0, 5, 4, 1, 3)[place]
-    return PALETTE[order], MARKERS[place], DASHES[(3, 0, 2, 4, 1, 5)[place]]
+    color, marker, dash = _STYLES.get(setting, _UNKNOWN)
+    return PALETTE[color], MARKERS[marker], DASHES[dash]
+
+
+_UNKNOWN: Final = (3, 5, 5)
+_STYLES: Final = {
+    "local_only": (2, 0, 3),
+    "federated": (0, 1, 0),
+    "federated_local_noise": (6, 6, 6),
+    "federated_non_private": (5, 2, 2),
+    "cyclic": (4, 3, 4),
+    "pooled_private": (7, 7, 7),
+    "pooled": (1, 4, 1),
+}
+"""Training setting to the places of its colour, marker and dash."""

@@ -16,6 +16,7 @@ from aggregator.report.content import BinaryCurves, FlowStep, Participant, Round
 from aggregator.report.curve_figures import curve_figures
 from aggregator.report.figures import Picture
 from aggregator.report.numbers import Numbers
+from aggregator.report.robustness import exclusions, rolled_back
 from aggregator.report.round_figures import round_figures
 from aggregator.report.site_figures import site_figures
 from aggregator.report.vocabulary import METRICS, audit_size, audit_title, metric_of, setting_of
@@ -65,6 +66,7 @@ def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
         steps=_steps(report),
         step_of=_step_of,
         rounds=_rounds(report),
+        exclusions=exclusions(report.convergence),
         round_metrics=_round_metrics(report),
         warnings=_warnings(report),
         headline=_headline(report, numbers),
@@ -171,6 +173,11 @@ def _warnings(report: StudyReport) -> list[str]:
     dropped = sorted({site for point in report.convergence for site in point.dropouts})
     if dropped:
         warnings.append(f"Some rounds were completed without {', '.join(dropped)}.")
+    left_out = [entry.site for entry in exclusions(report.convergence)]
+    if left_out:
+        warnings.append(f"In some rounds the updates of {', '.join(left_out)} were left out (see Convergence).")
+    if back := rolled_back(report.convergence):
+        warnings.append(back)
     return warnings
 
 

@@ -25,6 +25,23 @@ _TRUST_PRIVATE: Final = (
     "the aggregator, the other sites and the public, together and with any other knowledge. It relies on the software "
     "that each site installed, and on the site's own machine and staff."
 )
+_TRUST_DISTRIBUTED: Final = (
+    "Privacy is added in shares. Each hospital's own machine sees its records, clips what each patient contributes and adds a "
+    "share of the noise; its numbers leave it masked, and only the sum over at least {least} of the {number} sites can be "
+    "opened. The shares of all sites but one make up the full noise, so the guarantee holds against everyone who sees what was "
+    "opened: the aggregator, the public, and each single site, which knows its own share. Sites that pool their shares see that "
+    "much less noise. It relies on the sites' software adding its share, and on fewer than {conspirators} sites conspiring "
+    "with a lying aggregator to open a hospital's own numbers."
+)
+_MASKED: Final = (
+    " Updates are also masked: the aggregator opens their sum over at least {least} of the {number} sites "
+    "and sees none by itself."
+)
+_TRUST_PLAIN_MASKED: Final = (
+    "Records stay at their site, and updates are masked: the aggregator opens their sum over at least {least} of the {number} "
+    "sites and sees none by itself. The sum is without noise: the model can reveal facts about single patients, so everyone who "
+    "sees it must be trusted."
+)
 _TRUST_PLAIN: Final = (
     "Records stay at their site, but the updates are sent without noise and the aggregator sees each of them. "
     "Updates and models can reveal facts about single patients, so everyone who sees them must be trusted."
@@ -82,7 +99,7 @@ def privacy_statement(
         return PrivacyStatement(
             private=False,
             summary="This study was trained without differential privacy. It gives patients no quantified guarantee.",
-            trust_model=_TRUST_PLAIN,
+            trust_model=_plain_trust(manifest),
             not_covered=(
                 _evaluation_limit(manifest),
                 "Everything else: without a mechanism there is no bound to state.",
@@ -93,10 +110,10 @@ def privacy_statement(
         epsilon=privacy.epsilon,
         delta=privacy.delta,
         summary=_summary(privacy),
-        parameters=_guarantee(privacy),
+        parameters=_guarantee(manifest, privacy),
         hyperparameters=mechanism_facts(manifest, privacy),
         epsilon_spent=dict(spent),
-        trust_model=_TRUST_PRIVATE,
+        trust_model=_private_trust(manifest, privacy),
         composition=_composition(manifest),
         exposure=_EXPOSURE,
         not_covered=_limits(manifest, privacy, references),
@@ -138,7 +155,28 @@ def _summary(privacy: PatientLevelPrivacy) -> str:
     )
 
 
-def _guarantee(privacy: PatientLevelPrivacy) -> tuple[Fact, ...]:
+def _plain_trust(manifest: StudyManifest) -> str:
+    if manifest.aggregation.masked is None:
+        return _TRUST_PLAIN
+    return _TRUST_PLAIN_MASKED.format(least=_least(manifest), number=len(manifest.roster))
+
+
+def _private_trust(manifest: StudyManifest, privacy: PatientLevelPrivacy) -> str:
+    if manifest.aggregation.masked is None:
+        return _TRUST_PRIVATE
+    facts = {"least": _least(manifest), "number": len(manifest.roster)}
+    if privacy.noise == "local":
+        return _TRUST_PRIVATE + _MASKED.format(**facts)
+    conspirators = manifest.secure_sum_terms().tolerated_conspirators + 1
+    return _TRUST_DISTRIBUTED.format(conspirators=conspirators, **facts)
+
+
+def _least(manifest: StudyManifest) -> int:
+    return manifest.secure_sum_terms().minimum_survivors
+
+
+def _guarantee(manifest: StudyManifest, privacy: PatientLevelPrivacy) -> tuple[Fact, ...]:
+    share = manifest.noise_share()
     return (
         Fact(
             label="Unit of privacy",
@@ -160,7 +198,13 @@ def _guarantee(privacy: PatientLevelPrivacy) -> tuple[Fact, ...]:
             label="Mechanism",
             value="Poisson-subsampled Gaussian (DP-SGD)",
             explanation="Each step draws patients by chance, bounds what each contributes and adds Gaussian noise. What "
-            "follows, such as optimiser, averaging and choice of the last round, is post-processing.",
+            "follows, such as optimiser, averaging and choice of the last round, is post-processing."
+            + (
+                ""
+                if share is None
+                else " A round is one step over the patients of all sites; each site adds discrete Gaussian noise of "
+                f"1/{share.shares} of the variance, and the secure sum adds the shares up."
+            ),
         ),
         Fact(
             label="Accounting",

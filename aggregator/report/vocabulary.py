@@ -132,6 +132,12 @@ SETTINGS: Final = {
     "federated": TrainingSetting(
         "Federated", "Federated", "One model trained by all sites together; no record leaves its site."
     ),
+    "federated_local_noise": TrainingSetting(
+        "Federated, noise at every site",
+        "Fed., local noise",
+        "The same steps at the same epsilon, but each site adds all of the noise: what trusting nobody, not even the secure sum, "
+        "costs.",
+    ),
     "federated_non_private": TrainingSetting(
         "Federated without privacy",
         "Fed., no privacy",
@@ -139,6 +145,11 @@ SETTINGS: Final = {
     ),
     "cyclic": TrainingSetting(
         "Passed from site to site", "Passed on", "One model that travels from site to site (cyclic training)."
+    ),
+    "pooled_private": TrainingSetting(
+        "Pooled records, private",
+        "Pooled, private",
+        "DP-SGD at the same epsilon on all training records in one place: what distributed noise tries to equal.",
     ),
     "pooled": TrainingSetting(
         "Pooled records",

@@ -12,6 +12,7 @@ from aggregator.report.vocabulary import PRIMARY_METRIC, metric_of
 from aggregator.tracking import NullTracker
 from experiments.baselines import Parameters
 from experiments.composition import without_privacy
+from experiments.identities import with_own_identities
 from experiments.point_metrics import point_metrics
 from experiments.predictions import SitePredictions, joined, scored
 from experiments.preparation import PreparedSites
@@ -94,14 +95,21 @@ def held_out_metric(
         files = {site.site: folder / "patients" / f"{site.site}.safetensors" for site in sites}
         for site in sites:
             write_patients(files[site.site], site)
+        study, identities = with_own_identities(manifest, folder / "patients", seed=seed)
         prepared = PreparedSites(
-            manifest=manifest, data=sites, pooled_data=sites, attrition={}, readiness={}, patient_files=files
+            manifest=study,
+            data=sites,
+            pooled_data=sites,
+            attrition={},
+            readiness={},
+            patient_files=files,
+            identities=identities,
         )
         try:
             result = federate(
                 rehearsal_settings(manifest, seeds=(seed,)),
                 prepared,
-                manifest,
+                study,
                 seed=seed,
                 folder=folder / "run",
                 tracker=NullTracker(),

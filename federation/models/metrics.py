@@ -102,6 +102,18 @@ def _check_lengths(task: TaskKind, vectors: Mapping[str, FloatArray]) -> None:
         raise TransportError(f"expected metric arrays of fitting lengths for task {task!r}, got {lengths}")
 
 
+def metric_lengths(task: TaskKind, *, score_bins: int, classes: int) -> dict[str, int]:
+    """Name to length of the arrays of :class:`MetricSums`.
+
+    Args:
+        task: What the sums are of.
+        score_bins: Bins of the score histogram (binary).
+        classes: K (multiclass).
+    """
+    long = {"negative_histogram": score_bins, "positive_histogram": score_bins, "confusion": classes**2}
+    return {name: long.get(name, 1) for name in sorted(_NAMES[task])}
+
+
 def metric_sums(task: TaskKind, scores: ArrayLike, outcomes: ArrayLike, *, score_bins: int) -> MetricSums:
     """Sum up how well scores agree with outcomes.
 

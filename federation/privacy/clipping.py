@@ -68,28 +68,31 @@ def _careful_norm(gradient: FloatArray) -> float:
     return largest * float(np.linalg.norm(gradient / largest)) if largest else 0.0
 
 
-def to_grid(clipped: FloatArray, *, clipping_norm: float) -> FloatArray:
+def to_grid(clipped: FloatArray, *, clipping_norm: float, grid_bits: int = GRID_BITS) -> FloatArray:
     """Express clipped gradients in whole grid steps, cut towards zero.
 
     Args:
         clipped: ``[P, D]`` or ``[D]``.
         clipping_norm: Positive.
+        grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
 
     Returns:
         Whole numbers as float64, which holds them exactly. No row is longer than before.
     """
-    scaled = clipped * (2.0**GRID_BITS / clipping_norm)
+    scaled = clipped * (2.0**grid_bits / clipping_norm)
     return np.trunc(scaled, out=scaled)
 
 
-def clipped_sum(gradients: FloatArray, *, clipping_norm: float) -> FloatArray:
+def clipped_sum(gradients: FloatArray, *, clipping_norm: float, grid_bits: int = GRID_BITS) -> FloatArray:
     """Clip the patients' gradients and add them up in grid steps.
 
     Args:
         gradients: ``[P, D]``, one row per patient; P may be 0.
         clipping_norm: Positive.
+        grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
 
     Returns:
-        ``[D]`` whole numbers as float64. Adding or removing a patient changes it by at most ``2**24`` in L2 norm.
+        ``[D]`` whole numbers as float64. Adding or removing a patient changes it by at most ``2**grid_bits`` in L2 norm.
     """
-    return to_grid(clip(gradients, clipping_norm=clipping_norm), clipping_norm=clipping_norm).sum(axis=0)
+    clipped = clip(gradients, clipping_norm=clipping_norm)
+    return to_grid(clipped, clipping_norm=clipping_norm, grid_bits=grid_bits).sum(axis=0)

@@ -33,7 +33,7 @@ class NoPrivacy(Document):
 
 
 class PatientLevelPrivacy(Document):
-    """Patient-level DP-SGD at every site, with full noise: the guarantee holds against everyone, the aggregator included."""
+    """Patient-level DP-SGD: at every site by itself, or one step a round over the patients of all sites."""
 
     kind: Literal["patient_level"]
     epsilon: Annotated[float, Field(gt=0, le=1000)]
@@ -45,6 +45,9 @@ class PatientLevelPrivacy(Document):
     """Chance that a patient enters a step, times 2**53."""
     noise_multiplier: Annotated[float, Field(gt=0)]
     """Noise standard deviation / clipping norm. Calibrated to (epsilon, delta) when the manifest is made."""
+    noise: Literal["local", "distributed"] = "local"
+    """``local``: each site adds all of it, and the guarantee holds against everyone, the aggregator included. ``distributed``:
+    each site adds a share inside a secure sum, and the guarantee is for what the sum opens."""
 
     @property
     def sampling_probability(self) -> float:

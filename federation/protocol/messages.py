@@ -7,6 +7,7 @@ its manifest digest, so that a message of another study is refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,13 +24,16 @@ from federation.errors import TransportError
 from federation.identifiers import RoundNumber, SiteId
 from federation.privacy.events import PrivacyEvent
 from federation.protocol.ledger_head import LedgerHead
+from federation.protocol.secure_sum.terms import KeyBatch
 
 MAXIMUM_BYTES: Final = 2**31
 _HEADER: Final = "cohortium"
 _LENGTH_BYTES: Final = 8
 _DTYPES: Final = frozenset({"float32", "float64"})
+PAYLOAD: Final = "payload"
+"""The one array that is not of floats: bytes of a secure sum, which only its protocol reads."""
 
-Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.float64]]
+Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.float64] | NDArray[np.uint8]]
 
 
 class TrainRequest(Document):
@@ -45,10 +49,12 @@ class TrainRequest(Document):
     round_number: RoundNumber
     witnessed: LedgerHead | None = None
     """The last head of the site's ledger that the sender was given: the ledger must contain it."""
+    batch: KeyBatch | None = None
+    """Keys under which the answer is masked; ``None`` in a study without secure aggregation."""
 
 
 class TrainReply(Document):
-    """The site's update. Arrays: ``update`` and what the algorithm sends (``algorithm/...``)."""
+    """The site's update. Arrays: ``update`` and what the algorithm sends (``algorithm/...``); masked: ``payload``."""
 
     kind: Literal["train_reply/1"] = "train_reply/1"
     study: str
@@ -69,6 +75,8 @@ class EvaluateRequest(Document):
     round_number: Annotated[int, Field(ge=0)]
     """Rounds that the parameters have seen."""
     witnessed: LedgerHead | None = None
+    """As in :class:`TrainRequest`."""
+    batch: KeyBatch | None = None
     """As in :class:`TrainRequest`."""
 
 
@@ -93,6 +101,8 @@ class PrepareRequest(Document):
     site: SiteId
     witnessed: LedgerHead | None = None
     """As in :class:`TrainRequest`."""
+    batch: KeyBatch | None = None
+    """As in :class:`TrainRequest`."""
 
 
 class PrepareReply(Document):
@@ -105,6 +115,31 @@ class PrepareReply(Document):
     """What the noise costs. Preparation is always paid for; ``None`` is refused."""
     head: LedgerHead | None = None
     """As in :class:`TrainReply`."""
+
+
+class SecureSumRequest(Document):
+    """One step of a secure sum beside the contributions themselves. Array: ``payload``, but for the first step."""
+
+    kind: Literal[
+        "key_agreement_request/1",
+        "shares_request/1",
+        "parcels_request/1",
+        "consistency_request/1",
+        "unmask_request/1",
+    ]
+    study: str
+    site: SiteId
+    batch: KeyBatch
+    round_number: Annotated[int, Field(ge=0)] | None = None
+    """Of the two steps that end a round."""
+
+
+class SecureSumReply(Document):
+    """The answer to a :class:`SecureSumRequest`. Array: ``payload``, possibly empty."""
+
+    kind: Literal["secure_sum_reply/1"] = "secure_sum_reply/1"
+    study: str
+    site: SiteId
 
 
 class Refusal(Document):
@@ -120,7 +155,15 @@ class Refusal(Document):
 Request = TrainRequest | EvaluateRequest | PrepareRequest
 Reply = TrainReply | EvaluateReply | PrepareReply
 Header = Annotated[
-    TrainRequest | TrainReply | EvaluateRequest | EvaluateReply | PrepareRequest | PrepareReply | Refusal,
+    TrainRequest
+    | TrainReply
+    | EvaluateRequest
+    | EvaluateReply
+    | PrepareRequest
+    | PrepareReply
+    | SecureSumRequest
+    | SecureSumReply
+    | Refusal,
     Field(discriminator="kind"),
 ]
 _HEADERS: TypeAdapter[Header] = TypeAdapter(Header)
@@ -139,10 +182,33 @@ class Envelope:
         return save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, metadata)
 
     def without_witness(self) -> Envelope:
-        """A request as it would be if its sender had witnessed nothing: what a repeated request has in common."""
+        """A request without witness and keys: what repeated requests for one release have in common."""
         if not isinstance(self.header, Request):
             return self
-        return Envelope(self.header.model_copy(update={"witnessed": None}), self.arrays)
+        return Envelope(self.header.model_copy(update={"witnessed": None, "batch": None}), self.arrays)
+
+    def with_payload(self, payload: bytes | bytearray) -> Envelope:
+        """A reply whose arrays are replaced by bytes of a secure sum."""
+        return Envelope(self.header, {PAYLOAD: np.frombuffer(payload, dtype=np.uint8)})
+
+    def payload(self) -> bytes:
+        """The bytes of a secure sum.
+
+        Raises:
+            TransportError: If there are none, or another array beside them.
+        """
+        if set(self.arrays) != {PAYLOAD}:
+            raise TransportError(f"expected the array {PAYLOAD!r} and no other, got {sorted(self.arrays)}")
+        return self.arrays[PAYLOAD].tobytes()
+
+    def content_hash(self) -> bytes:
+        """SHA-256 over all arrays: what a site received, whatever the header says of whom it is for."""
+        digest = hashlib.sha256()
+        for name in sorted(self.arrays):
+            array = np.ascontiguousarray(self.arrays[name])
+            digest.update(f"{len(name)}:{name}:{array.dtype.str}:{array.size};".encode())
+            digest.update(array.tobytes())
+        return digest.digest()
 
     def with_head(self, head: LedgerHead) -> Envelope:
         """A reply with the head of the site's ledger.
@@ -160,7 +226,7 @@ class Envelope:
         Raises:
             TransportError: If it is absent or not finite.
         """
-        if name not in self.arrays:
+        if name not in self.arrays or name == PAYLOAD:
             raise TransportError(f"expected array {name!r} in a {self.header.kind} message, got {sorted(self.arrays)}")
         array = np.asarray(self.arrays[name], dtype=np.float64)
         if not np.isfinite(array).all():
@@ -202,7 +268,8 @@ def read_envelope(content: bytes, *, maximum_bytes: int = MAXIMUM_BYTES) -> Enve
     ) as failure:
         raise TransportError("expected a Cohortium message, got bytes that do not parse") from failure
     for name, array in arrays.items():
-        if array.dtype.name not in _DTYPES or array.ndim != 1:
+        is_payload = name == PAYLOAD and array.dtype == np.uint8
+        if not (array.dtype.name in _DTYPES or is_payload) or array.ndim != 1:
             raise TransportError(
                 f"expected float vectors in a message, got {array.dtype}{list(array.shape)} as {name!r}"
             )

@@ -10,14 +10,15 @@ from typing import Self
 
 from pydantic import model_validator
 
-from federation.algorithms.spec import ScaffoldSpec
+from federation.algorithms.spec import FedProxSpec, ScaffoldSpec
 from federation.data.contract import Binary, Categorical, Continuous, Integer, Ordinal
 from federation.documents import Json
-from federation.errors import ManifestError, TamperedManifestError
+from federation.errors import InvalidInputError, ManifestError, TamperedManifestError
 from federation.models.spec import LinearSpec
 from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.site_level import reason_against
+from federation.protocol.secure_sum.terms import SecureSumTerms
 from federation.study.terms import StudyTerms
 
 
@@ -32,6 +33,8 @@ class StudyManifest(StudyTerms):
         self._check_privacy()
         self._check_site_level()
         self._check_evaluation()
+        self._check_masked()
+        self._check_distributed()
         if isinstance(self.algorithm, ScaffoldSpec) and (
             self.schedule.optimiser.kind != "sgd" or self.schedule.optimiser.momentum
         ):
@@ -48,6 +51,10 @@ class StudyManifest(StudyTerms):
             raise ValueError(message)
         if self.aggregation.quorum > len(names):
             message = f"aggregation.quorum: expected at most the {len(names)} sites of the roster, got {self.aggregation.quorum}"
+            raise ValueError(message)
+        refused = self.aggregation.reason_against(self.roster, algorithm=self.algorithm, privacy=self.privacy)
+        if refused is not None:
+            message = f"aggregation: {refused}"
             raise ValueError(message)
 
     def _check_outcome(self) -> None:
@@ -100,6 +107,30 @@ class StudyManifest(StudyTerms):
             )
             raise ValueError(message)
 
+    def _check_distributed(self) -> None:
+        privacy = self.privacy
+        if not isinstance(privacy, PatientLevelPrivacy) or privacy.noise != "distributed":
+            return
+        optimiser, refused = self.schedule.optimiser, None
+        if self.aggregation.masked is None:
+            refused = "secure aggregation (aggregation=masked), in which the shares of the noise add up"
+        elif self.schedule.local_steps != 1:
+            refused = f"schedule.local_steps 1 (a round is one step over all patients), got {self.schedule.local_steps}"
+        elif optimiser.kind != "sgd" or optimiser.momentum or optimiser.weight_decay:
+            refused = (
+                "plain SGD at the sites; momentum and adaptive steps are the aggregator's (algorithm=fedavgm, fedadam)"
+            )
+        elif isinstance(self.algorithm, FedProxSpec | ScaffoldSpec):
+            refused = f"an algorithm without a local correction, got {self.algorithm.kind}"
+        if refused is not None:
+            message = f"privacy.noise: expected with 'distributed' noise {refused}"
+            raise ValueError(message)
+        try:
+            self.noise_share()
+        except InvalidInputError as misfit:
+            message = f"privacy.noise_multiplier: {misfit.message}"
+            raise ValueError(message) from misfit
+
     def _check_site_level(self) -> None:
         privacy = self.privacy
         if not isinstance(privacy, SiteLevelPrivacy):
@@ -120,6 +151,39 @@ class StudyManifest(StudyTerms):
         if refused is not None:
             message = f"privacy: {refused}"
             raise ValueError(message)
+
+    def _check_masked(self) -> None:
+        if self.aggregation.masked is None:
+            return
+        if self.evaluation.release == "per_site":
+            message = (
+                "evaluation.release: expected 'sum' or 'none' under secure aggregation, got 'per_site': "
+                "the aggregator sees no site's own figures"
+            )
+            raise ValueError(message)
+        try:
+            total = sum(int(entry.weight) for entry in self.roster)
+            self.aggregation.masked.updates(total, sites=len(self.roster))
+        except InvalidInputError as misfit:
+            message = f"aggregation.masked: {misfit.message}"
+            raise ValueError(message) from misfit
+
+    def secure_sum_terms(self) -> SecureSumTerms:
+        """The public terms of the study's secure sums.
+
+        Raises:
+            ManifestError: If the study has no secure aggregation.
+        """
+        masked = self.aggregation.masked
+        if masked is None:
+            raise ManifestError("expected a study with secure aggregation (aggregation.mode 'masked'), got one without")
+        threshold = masked.threshold_of(len(self.roster))
+        return SecureSumTerms.agreed(
+            study=self.digest,
+            public_keys={entry.site: str(entry.public_key) for entry in self.roster},
+            threshold=threshold,
+            minimum_survivors=max(threshold, self.aggregation.quorum),
+        )
 
     def _check_evaluation(self) -> None:
         noise = self.evaluation.noise

@@ -32,6 +32,8 @@ class RoundResult:
             :class:`~federation.models.noisy_performance.NoisyPerformance`; empty if not evaluated.
         observed: What a simulator saw of the model after the round, by looking at records that no aggregator has: for
             curves of simulations only. Not released by the study, never filled in a deployment.
+        rolled_back: Why the round's model was not taken, where rounds pass a held-out gate; empty if it was.
+        exclusions: Robust aggregation only: sites whose updates came and are not in the model, with the reason in words.
     """
 
     round_number: int
@@ -47,6 +49,8 @@ class RoundResult:
     site_metric_errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     paid_performance: Mapping[str, Json] = field(default_factory=dict[str, Json])
     observed: Mapping[str, float] = field(default_factory=dict[str, float])
+    exclusions: Mapping[str, str] = field(default_factory=dict[str, str])
+    rolled_back: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from federation.errors import ManifestError
 from federation.identifiers import StudyId, TaskKind
 from federation.models.spec import ModelSpec
 from federation.privacy.accounting import NOTHING, Cost, add, cost_of
+from federation.privacy.distributed import NoiseShare
 from federation.privacy.events import DiscreteGaussian, PrivacyEvent, SubsampledGaussian
 from federation.privacy.promise import MechanismSpec, PatientLevelPrivacy, PrivacySpec, SiteLevelPrivacy
 from federation.privacy.site_level import site_round_event
@@ -139,6 +140,21 @@ class StudyTerms(Document):
             rounds=self.schedule.rounds,
             divisor=self.privacy.sampling_probability * self.entry(site).training_patients,
         )
+
+    def noise_share(self) -> NoiseShare | None:
+        """One site's part of the noise of distributed privacy; ``None`` in any other study.
+
+        A site knows its own share, so towards that site it hides nothing: the shares of all *other* survivors, at least one less
+        than a sum needs, make up the promised noise.
+
+        Raises:
+            InvalidInputError: If the noise cannot be shared.
+        """
+        privacy, masked = self.privacy, self.aggregation.masked
+        if not isinstance(privacy, PatientLevelPrivacy) or privacy.noise != "distributed" or masked is None:
+            return None
+        least = max(masked.threshold_of(len(self.roster)), self.aggregation.quorum)
+        return NoiseShare.of(privacy.noise_multiplier, shares=least - 1)
 
     def site_cost(self) -> Cost:
         """What the whole study costs a site under site-level privacy; nothing otherwise."""

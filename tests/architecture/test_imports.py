@@ -19,6 +19,7 @@ VIOLATIONS = {
     "inside federation": ("federation/privacy/planted.py", "import federation.study.manifest"),
     "no cycles between siblings": ("federation/errors.py", "import federation.checks"),
     "only the record side": ("site_client/gateway/planted.py", "import site_client.patients"),
+    "the gateway reaches neither": ("site_client/gateway/planted.py", "import site_client.agent"),
     "the domain knows no framework": ("federation/models/planted.py", "import opacus"),
     "home of flwr": ("site_client/training.py", "import flwr.app"),
     "home of opacus": ("federation/privacy/accounting.py", "from opacus.accountants import RDPAccountant"),

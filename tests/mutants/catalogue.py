@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants import accounting_faults, ledger_faults, mechanism_faults, training_faults
+from tests.mutants import accounting_faults, distributed_faults, ledger_faults, mechanism_faults, training_faults
 from tests.mutants.mutant import Mutant
 
 CATALOGUE: Final[tuple[Mutant, ...]] = (
@@ -12,4 +12,5 @@ CATALOGUE: Final[tuple[Mutant, ...]] = (
     *training_faults.MUTANTS,
     *accounting_faults.MUTANTS,
     *ledger_faults.MUTANTS,
+    *distributed_faults.MUTANTS,
 )

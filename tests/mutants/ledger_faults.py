@@ -204,7 +204,7 @@ MUTANTS: Final = (
     Mutant(
         "fractions pass the gate",
         _GATE,
-        "    if not isinstance(header, TrainReply) and agreed is not None:\n        _check_whole(reply)\n",
+        "    if is_whole and agreed is not None:\n        _check_whole(reply)\n",
         "",
         (_OF_GATE,),
     ),

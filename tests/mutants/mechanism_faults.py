@@ -107,8 +107,8 @@ MUTANTS: Final = (
     Mutant(
         "float32 sum",
         _CLIPPING,
-        "clipping_norm=clipping_norm).sum(axis=0)",
-        "clipping_norm=clipping_norm).astype(np.float32).sum(axis=0).astype(np.float64)",
+        "grid_bits=grid_bits).sum(axis=0)",
+        "grid_bits=grid_bits).astype(np.float32).sum(axis=0).astype(np.float64)",
         (_OF_CLIPPING,),
     ),
     Mutant(
@@ -128,8 +128,8 @@ MUTANTS: Final = (
     Mutant(
         "grid too fine: twice the declared sensitivity",
         _CLIPPING,
-        "scaled = clipped * (2.0**GRID_BITS / clipping_norm)",
-        "scaled = clipped * (2.0 ** (GRID_BITS + 1) / clipping_norm)",
+        "scaled = clipped * (2.0**grid_bits / clipping_norm)",
+        "scaled = clipped * (2.0 ** (grid_bits + 1) / clipping_norm)",
         (_OF_CLIPPING, _REPLAY),
     ),
     Mutant(

@@ -28,12 +28,14 @@ Fault = Callable[[Patch], None]
 
 def no_clip(patch: Patch) -> None:
     patch.setattr(
-        dp_step, "clipped_sum", lambda rows, *, clipping_norm: np.trunc(rows * (2.0**24 / clipping_norm)).sum(axis=0)
+        dp_step,
+        "clipped_sum",
+        lambda rows, *, clipping_norm, **_: np.trunc(rows * (2.0**24 / clipping_norm)).sum(axis=0),
     )
 
 
 def clip_per_record(patch: Patch) -> None:
-    def record_by_record(self: PatientGradients, patients: np.ndarray, *, clipping_norm: float) -> np.ndarray:
+    def record_by_record(self: PatientGradients, patients: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
         rows, _ = self._rows_of(patients)
         if not len(rows):
             return np.zeros(self._size)
@@ -46,7 +48,7 @@ def clip_per_record(patch: Patch) -> None:
 def clip_coordinates(patch: Patch) -> None:
     """Each coordinate is bounded, the norm is not."""
 
-    def bounded(rows: np.ndarray, *, clipping_norm: float) -> np.ndarray:
+    def bounded(rows: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
         return clipping.to_grid(
             np.clip(np.nan_to_num(rows), -clipping_norm, clipping_norm), clipping_norm=clipping_norm
         ).sum(axis=0)
@@ -57,7 +59,7 @@ def clip_coordinates(patch: Patch) -> None:
 def normalise_the_sum(patch: Patch) -> None:
     """The sum of all patients is clipped as one."""
 
-    def as_one(rows: np.ndarray, *, clipping_norm: float) -> np.ndarray:
+    def as_one(rows: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
         return clipping.to_grid(np.nan_to_num(rows).sum(axis=0) * 3, clipping_norm=clipping_norm)
 
     patch.setattr(dp_step, "clipped_sum", as_one)
@@ -149,7 +151,7 @@ def unclipped_when_alone(patch: Patch) -> None:
     """A mistake of physical batches: a patient that ends a batch is added as it is."""
     original = clipping.clipped_sum
 
-    def careless(rows: np.ndarray, *, clipping_norm: float) -> np.ndarray:
+    def careless(rows: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
         if len(rows) == 1:
             return clipping.to_grid(np.nan_to_num(rows), clipping_norm=clipping_norm).sum(axis=0)
         return original(rows, clipping_norm=clipping_norm)
@@ -160,7 +162,7 @@ def unclipped_when_alone(patch: Patch) -> None:
 def nan_reaches_the_sum(patch: Patch) -> None:
     original = clipping.clip
 
-    def careless(gradients: np.ndarray, *, clipping_norm: float) -> np.ndarray:
+    def careless(gradients: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
         clipped = original(gradients, clipping_norm=clipping_norm)
         clipped[~np.isfinite(gradients).all(axis=1)] = np.nan
         return clipped

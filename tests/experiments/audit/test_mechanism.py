@@ -68,15 +68,15 @@ def test_faults_of_the_noise_are_caught(fault, monkeypatch: pytest.MonkeyPatch) 
     assert not _audit(one_release(2.0)).passed
 
 
-def _unclipped(gradients, *, clipping_norm):
+def _unclipped(gradients, *, clipping_norm, **_):
     return to_grid(gradients.copy(), clipping_norm=clipping_norm).sum(axis=0)
 
 
-def _clipped_by_coordinate(gradients, *, clipping_norm):
+def _clipped_by_coordinate(gradients, *, clipping_norm, **_):
     return to_grid(np.clip(gradients, -clipping_norm, clipping_norm), clipping_norm=clipping_norm).sum(axis=0)
 
 
-def _clipped_to_twice_the_norm(gradients, *, clipping_norm):
+def _clipped_to_twice_the_norm(gradients, *, clipping_norm, **_):
     return to_grid(clip(gradients, clipping_norm=2 * clipping_norm), clipping_norm=clipping_norm).sum(axis=0)
 
 
@@ -96,6 +96,6 @@ def test_a_clip_by_record_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_canary_without_influence_is_no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dp_step, "clipped_sum", lambda gradients, *, clipping_norm: np.zeros(gradients.shape[1]))
+    monkeypatch.setattr(dp_step, "clipped_sum", lambda gradients, *, clipping_norm, **_: np.zeros(gradients.shape[1]))
     with pytest.raises(InternalError, match="canary"):
         _audit(one_release(2.0))

@@ -27,7 +27,7 @@ def test_the_bound_is_within_the_claim_and_not_empty() -> None:
 
 
 def test_training_without_clipping_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unclipped(gradients, *, clipping_norm):
+    def unclipped(gradients, *, clipping_norm, **_):
         return to_grid(gradients.copy(), clipping_norm=clipping_norm).sum(axis=0)
 
     monkeypatch.setattr(dp_step, "clipped_sum", unclipped)

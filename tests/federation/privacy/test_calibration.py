@@ -7,9 +7,9 @@ import math
 import pytest
 
 from federation.errors import InvalidInputError, PrivacyRefusedError
-from federation.privacy.accounting import epsilon_of
+from federation.privacy.accounting import NOTHING, add, cost_of, epsilon_of, epsilon_of_cost
 from federation.privacy.calibration import calibrate_noise_multiplier, sampling_numerator_of
-from federation.privacy.events import SubsampledGaussian
+from federation.privacy.events import DiscreteGaussian, SubsampledGaussian
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,19 @@ def test_smallest_noise_that_keeps_the_promise(epsilon: float, delta: float, pro
     assert cost(noise) <= epsilon
     assert cost(noise - 1e-4) > epsilon
     assert noise == pytest.approx(round(noise * 10_000) / 10_000, abs=0)
+
+
+def test_what_is_released_beside_training_is_paid_for_first() -> None:
+    beside = add(NOTHING, cost_of(DiscreteGaussian(sensitivity_squared=1, variance=8)))
+    alone, together = (
+        calibrate_noise_multiplier(
+            epsilon=2.0, delta=1e-5, sampling_numerator=sampling_numerator_of(0.1), steps=5, rounds=20, beside=extra
+        )
+        for extra in (NOTHING, beside)
+    )
+    event = SubsampledGaussian(noise_multiplier=together, sampling_numerator=sampling_numerator_of(0.1), steps=5)
+    assert together > alone
+    assert epsilon_of_cost(add(beside, cost_of(event), times=20), delta=1e-5) <= 2.0
 
 
 def test_less_epsilon_needs_more_noise() -> None:

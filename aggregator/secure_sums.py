@@ -1,0 +1,249 @@
+"""The aggregator's part of secure sums: keys for batches of rounds, one sum a round, another attempt where one fails.
+
+Everything that a restart needs is on disk before the message that depends on it leaves: lists of keys, the batch in use, the
+survivors that were announced. A site that vanishes is a drop-out with its reason; too few survivors make another attempt with
+new keys, and after the last the study stops. Nothing is ever opened below the terms' minimum.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from aggregator.replies import accepted_envelope, dropout_reason
+from aggregator.transport import Transport
+from federation.durable_files import write_durably
+from federation.errors import CohortiumError, QuorumError, SecureSumError, TransportError
+from federation.protocol.messages import Envelope, SecureSumRequest
+from federation.protocol.secure_sum.collecting import AwaitingKeys, AwaitingShares, BatchReady
+from federation.protocol.secure_sum.folding import AwaitingInputs, AwaitingSignatures
+from federation.protocol.secure_sum.layout import Layout
+from federation.protocol.secure_sum.opening import AwaitingAnswers, SecureSum
+from federation.protocol.secure_sum.terms import KeyBatch
+from federation.study.manifest import StudyManifest
+from federation.study.secure_sums import first_batch
+
+_LOG: Final = logging.getLogger("cohortium.secure_sums")
+_Kind = Literal[
+    "key_agreement_request/1", "shares_request/1", "parcels_request/1", "consistency_request/1", "unmask_request/1"
+]
+_Collecting = TypeVar("_Collecting", AwaitingKeys, AwaitingShares, AwaitingSignatures, AwaitingAnswers)
+
+
+@dataclass(frozen=True)
+class SumRequest:
+    """What a sum is of.
+
+    Args:
+        purpose: From :func:`federation.study.secure_sums.purpose_of`.
+        round_number: 0 for preparation, from 1 otherwise.
+        layout: How many numbers every site sends.
+        content: What every site receives; its hash is bound into the masks.
+        envelope_for: (site, batch of keys) to the request for that site.
+        accept: Called with a site and the header of its reply before its numbers are added; raises to leave it out.
+    """
+
+    purpose: str
+    round_number: int
+    layout: Layout
+    content: Envelope = field(repr=False)
+    envelope_for: Callable[[str, KeyBatch], Envelope] = field(repr=False)
+    accept: Callable[[str, Envelope], None] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class OpenedSum:
+    """A sum, who is in it, and why the others are not."""
+
+    total: SecureSum = field(repr=False)
+    dropouts: Mapping[str, str]
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """Sites in the sum, in roster order of their names."""
+        return self.total.survivors
+
+
+class SecureSums:
+    """Secure sums of one study.
+
+    Args:
+        study: With secure aggregation.
+        transport: How sites are reached.
+        folder: Where the aggregator keeps what a restart needs. It holds no site's numbers.
+    """
+
+    def __init__(self, study: StudyManifest, transport: Transport, *, folder: Path) -> None:
+        self._study = study
+        self._transport = transport
+        self._folder = folder
+        self._terms = study.secure_sum_terms()
+        self._dropouts: dict[str, str] = {}
+
+    def sum(self, request: SumRequest) -> OpenedSum:
+        """Take one sum.
+
+        Raises:
+            QuorumError: If no attempt had enough survivors from its beginning to its end.
+        """
+        masked = self._study.aggregation.masked
+        attempts = 1 if masked is None else masked.attempts
+        batch = self._batch_for(request)
+        for number in range(attempts):
+            self._dropouts = {}
+            try:
+                return OpenedSum(self._attempt(request, batch), dict(self._dropouts))
+            except SecureSumError as failure:
+                _LOG.warning(
+                    "%s of round %d, attempt %d: %s", request.purpose, request.round_number, batch.attempt, failure
+                )
+                reason = str(failure.facts.get("reason", "failed"))
+                if number + 1 == attempts:
+                    raise self._given_up(request, attempts=attempts, reason=reason) from failure
+                batch = _again(batch, request.round_number)
+        raise AssertionError  # the loop returns or raises
+
+    def _given_up(self, request: SumRequest, *, attempts: int, reason: str) -> QuorumError:
+        reasons = ", ".join(f"{site}: {why}" for site, why in sorted(self._dropouts.items()))
+        return QuorumError(
+            f"expected a secure sum of at least {self._terms.minimum_survivors} sites for {request.purpose} in round "
+            f"{request.round_number}, got none in {attempts} attempts (last: {reason}; {reasons}); nothing was opened",
+            remedy="the sites' own logs say more; mend them and resume, or make a version of the study without them",
+        )
+
+    def _batch_for(self, request: SumRequest) -> KeyBatch:
+        """The batch in use, if it covers the round; otherwise the round's own, for the first time."""
+        path = self._folder / f"{request.purpose}.batch.json"
+        if path.is_file():
+            known = KeyBatch.from_json(path.read_bytes())
+            if 0 <= request.round_number - known.first_round < known.rounds:
+                return known
+        return first_batch(self._study, request.purpose, request.round_number)
+
+    def _attempt(self, request: SumRequest, batch: KeyBatch) -> SecureSum:
+        ready = self._ready(batch)
+        path = self._folder / f"{request.purpose}-{request.round_number:06d}-{batch.attempt}.survivors"
+        inputs = AwaitingInputs.begin(
+            ready,
+            round_number=request.round_number,
+            layout=request.layout,
+            model_hash=request.content.content_hash(),
+            announcement=path.read_bytes() if path.is_file() else None,
+        )
+        holders = self._terms.names(ready.holders)
+        for site in sorted({member.site for member in self._terms.members} - set(holders)):
+            self._dropouts.setdefault(site, "no_keys")
+        envelopes = {site: request.envelope_for(site, batch).to_bytes() for site in holders}
+        for site, envelope in self._replies(envelopes):
+            with self._or_lost(site):
+                request.accept(site, envelope)
+                inputs = inputs.fold(envelope.payload())
+        signing, announcement = inputs.close()
+        write_durably(path, announcement)
+        survivors = self._terms.names(signing.survivors)
+        signed = self._collect(
+            signing, self._steps("consistency_request/1", batch, request, dict.fromkeys(survivors, announcement))
+        )
+        answering, question = signed.close()
+        answers = self._collect(
+            answering, self._steps("unmask_request/1", batch, request, dict.fromkeys(survivors, question))
+        )
+        return answers.open()
+
+    def _ready(self, batch: KeyBatch) -> BatchReady:
+        """Keys of a batch: kept from before, or agreed on now."""
+        name = f"{batch.purpose}-{batch.first_round:06d}-{batch.attempt}"
+        kept = self._folder / f"{name}.ready"
+        if kept.is_file():
+            return BatchReady.from_bytes(kept.read_bytes())
+        listed = self._folder / f"{name}.keys"
+        everybody = [member.site for member in self._terms.members]
+        if listed.is_file():
+            waiting = AwaitingShares.from_bytes(listed.read_bytes())
+        else:
+            keys = AwaitingKeys(terms=self._terms, batch=batch)
+            keys = self._collect(keys, self._steps("key_agreement_request/1", batch, None, dict.fromkeys(everybody)))
+            waiting, _ = keys.close()
+            write_durably(listed, waiting.to_bytes())
+        sites = self._terms.names(waiting.sites)
+        waiting = self._collect(
+            waiting, self._steps("shares_request/1", batch, None, dict.fromkeys(sites, waiting.key_list))
+        )
+        ready, parcels = waiting.close()
+        for site, _ in self._replies(self._steps("parcels_request/1", batch, None, parcels)):
+            _LOG.debug("site %s holds its shares", site)
+        write_durably(kept, ready.to_bytes())
+        write_durably(self._folder / f"{batch.purpose}.batch.json", batch.model_dump_json().encode())
+        return ready
+
+    def _collect(
+        self,
+        phase: _Collecting,
+        steps: Mapping[str, bytes],
+    ) -> _Collecting:
+        for site, envelope in self._replies(steps):
+            with self._or_lost(site):
+                phase = phase.add(envelope.payload())
+        return phase
+
+    def _steps(
+        self, kind: _Kind, batch: KeyBatch, request: SumRequest | None, payloads: Mapping[str, bytes | None]
+    ) -> dict[str, bytes]:
+        number = None if request is None else request.round_number
+        found: dict[str, bytes] = {}
+        for site, payload in payloads.items():
+            header = SecureSumRequest(kind=kind, study=self._study.digest, site=site, batch=batch, round_number=number)
+            step = Envelope(header)
+            found[site] = (step if payload is None else step.with_payload(payload)).to_bytes()
+        return found
+
+    def _replies(self, requests: Mapping[str, bytes]) -> Iterator[tuple[str, Envelope]]:
+        """Accepted replies as they arrive; each is forgotten before the next is waited for."""
+        for reply in self._transport.exchange(requests):
+            try:
+                envelope = accepted_envelope(reply, self._study.digest)
+                _expect_answer(envelope)
+            except CohortiumError as failure:
+                self._dropouts[reply.site] = dropout_reason(reply, failure)
+                continue
+            yield reply.site, envelope
+
+    def _or_lost(self, site: str) -> _Lost:
+        return _Lost(self._dropouts, site)
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """A context in which a site's mistake makes it a drop-out."""
+
+    dropouts: dict[str, str]
+    site: str
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, CohortiumError) or isinstance(error, SecureSumError):
+            return False
+        _LOG.warning("site %s is left out: %s", self.site, error)
+        self.dropouts[self.site] = str(error.facts.get("reason", type(error).__name__))
+        return True
+
+
+def _expect_answer(envelope: Envelope) -> None:
+    if envelope.header.kind.endswith("_request/1") or envelope.header.kind == "refusal/1":
+        raise TransportError(f"expected an answer to a step of a secure sum, got {envelope.header.kind}")
+
+
+def _again(batch: KeyBatch, round_number: int) -> KeyBatch:
+    """The next attempt, for this round and the rest of its batch."""
+    last = batch.first_round + batch.rounds - 1
+    return KeyBatch(
+        purpose=batch.purpose,
+        first_round=round_number,
+        rounds=last - round_number + 1,
+        attempt=batch.attempt + 1,
+    )

@@ -1,0 +1,114 @@
+"""Masks: AES-256-CTR key-streams added to or taken from a vector, block by block while it is in the cache.
+
+One key serves one contribution: its stream covers the 64-bit part and then the 32-bit part. What fills a block (rounding to the
+ring), every mask and what reads the result (a hash) work on the same few kilobytes before the next block begins. AES-256-CTR (NIST
+SP 800-38A, section 6.5, counter from zero) is what OpenSSL makes fastest: 0.55 ns a word where ChaCha20 takes 0.75.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+from federation.errors import InvalidInputError
+from federation.protocol.secure_sum.layout import Ring32, Ring64
+
+BLOCK_BYTES: Final = 2**16
+MASK_KEY_BYTES: Final = 32
+_ZEROS: Final = memoryview(bytes(BLOCK_BYTES))
+_COUNTER: Final = bytes(16)
+"""A key serves one stream only, so every stream may begin at zero."""
+
+_Ring = TypeVar("_Ring", Ring32, Ring64)
+Fill32 = Callable[[int, Ring32], None]
+"""Writes the numbers from this position on into the block."""
+Fill64 = Callable[[int, Ring64], None]
+"""As :data:`Fill32`."""
+Read = Callable[[memoryview], None]
+"""Takes the bytes of a finished block."""
+
+
+class MaskStream:
+    """The key-stream of one key, from its beginning.
+
+    Args:
+        key: 32 secret bytes. Never shown.
+
+    Raises:
+        InvalidInputError: If the key has another length.
+    """
+
+    __slots__ = ("_encryptor",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != MASK_KEY_BYTES:
+            raise InvalidInputError(f"expected a key of {MASK_KEY_BYTES} bytes, got {len(key)}")
+        self._encryptor = Cipher(AES256(key), CTR(_COUNTER)).encryptor()
+
+    def write(self, buffer: memoryview) -> None:
+        """Write the next bytes.
+
+        Args:
+            buffer: Filled; at most :data:`BLOCK_BYTES`.
+        """
+        self._encryptor.update_into(_ZEROS[: len(buffer)], buffer)
+
+
+class Mask:
+    """The words of one key, to be added or subtracted. Used from its beginning, once.
+
+    Args:
+        key: 32 secret bytes. Never shown.
+        is_added: Whether the words are added; subtracted otherwise.
+    """
+
+    __slots__ = ("operation", "stream")
+
+    def __init__(self, key: bytes, *, is_added: bool) -> None:
+        self.stream = MaskStream(key)
+        self.operation = np.add if is_added else np.subtract
+
+
+def mask(
+    wide: Ring64,
+    narrow: Ring32,
+    masks: Sequence[Mask],
+    *,
+    fill_64: Fill64 | None = None,
+    fill_32: Fill32 | None = None,
+    read: Read | None = None,
+) -> None:
+    """Fill, mask and read two vectors in place.
+
+    Args:
+        wide: Numbers modulo 2**64.
+        narrow: Numbers modulo 2**32.
+        masks: Each is applied to ``wide`` and then, going on, to ``narrow``.
+        fill_64: Writes each block of ``wide`` first.
+        fill_32: Writes each block of ``narrow`` first.
+        read: Takes each finished block.
+    """
+    scratch = memoryview(bytearray(BLOCK_BYTES))
+    _mask_part(wide, masks, np.frombuffer(scratch, dtype="<u8"), fill=fill_64, read=read)
+    _mask_part(narrow, masks, np.frombuffer(scratch, dtype="<u4"), fill=fill_32, read=read)
+
+
+def _mask_part(
+    part: _Ring, masks: Sequence[Mask], scratch: _Ring, *, fill: Callable[[int, _Ring], None] | None, read: Read | None
+) -> None:
+    for start in range(0, len(part), len(scratch)):
+        block = part[start : start + len(scratch)]
+        words = scratch[: len(block)]
+        buffer = words.data.cast("B")
+        if fill is not None:
+            fill(start, block)
+        for one in masks:
+            one.stream.write(buffer)
+            one.operation(block, words, out=block)
+        if read is not None:
+            read(block.data.cast("B"))

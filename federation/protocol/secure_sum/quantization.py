@@ -1,0 +1,215 @@
+"""Real numbers as whole numbers of a ring, so that sums are exact and masks can hide them.
+
+Updates are clipped to a public range and rounded at random, without bias, to multiples of a public step that is as small as
+the ring allows: the sum of all sites at their largest still fits. Exact statistics are fixed-point numbers and are never clipped or
+rounded at random; what does not fit is refused. A value that is not finite is refused by both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from federation import checks
+from federation.errors import InvalidInputError
+from federation.protocol.secure_sum.layout import Ring32, Ring64
+from federation.protocol.secure_sum.masking import MASK_KEY_BYTES, MaskStream
+
+_LARGEST_32: Final = 2**31 - 1
+LARGEST_64: Final = 2**63 - 1
+"""No sum modulo 2**64 is beyond plus or minus this."""
+_POINT: Final = 2.0**32
+_MOST_WEIGHT: Final = 2**24
+_MOST_SITES: Final = 2**16
+
+Reals = NDArray[np.float32] | NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class UpdateEncoding:
+    """How updates become numbers modulo 2**32.
+
+    Args:
+        value_range: A coordinate is clipped to plus or minus this, before its weight.
+        total_weight: Sum of all sites' public weights, whole numbers; the number of sites if all weigh the same.
+        sites: All sites of the roster.
+
+    Raises:
+        InvalidInputError: If a number is out of range.
+    """
+
+    value_range: float
+    total_weight: int
+    sites: int
+
+    def __post_init__(self) -> None:
+        checks.positive(value_range=self.value_range)
+        if not 1 <= self.sites <= min(_MOST_SITES, self.total_weight) or self.total_weight > _MOST_WEIGHT:
+            raise InvalidInputError(
+                f"expected 1 to {_MOST_SITES} sites of total weight from their number to {_MOST_WEIGHT}, "
+                f"got {self.sites} of weight {self.total_weight}",
+                remedy="scale the weights down; only their ratios matter",
+            )
+
+    @property
+    def step(self) -> float:
+        """The value of one ring unit. All weights times the range, plus a unit of rounding for each site, stay below 2**31."""
+        return self.value_range * self.total_weight / (_LARGEST_32 - 2 * self.sites)
+
+    def error_bound(self, survivors: int) -> float:
+        """Largest error of a coordinate of the decoded weighted sum, beside clipping: less than a step for each site.
+
+        The error's mean is zero up to 2**-33 of a step, its standard deviation at most half a step times the root of the survivors.
+        """
+        return self.step * survivors
+
+    def source(self, values: Reals, *, weight: int, generator: Generator) -> UpdateSource:
+        """A site's weighted update, rounded when it is masked.
+
+        Args:
+            values: Vector ``[updates]``.
+            weight: The site's public weight.
+            generator: Cryptographic; one new key is taken for the rounding.
+
+        Raises:
+            InvalidInputError: If the weight is not between 1 and the total, or the values are not a vector of floats.
+        """
+        if not 1 <= weight <= self.total_weight - self.sites + 1:
+            raise InvalidInputError(f"expected a weight from 1 within the total {self.total_weight}, got {weight}")
+        if values.ndim != 1 or values.dtype.kind != "f":
+            raise InvalidInputError(f"expected a vector of floats, got {values.dtype} {list(values.shape)}")
+        return UpdateSource(
+            values=values,
+            limit=self.value_range * weight / self.step,
+            scale=weight / self.step,
+            stream=MaskStream(generator.bytes(MASK_KEY_BYTES)),
+        )
+
+    def decode(self, total: Ring32) -> NDArray[np.float64]:
+        """The weighted sum of an opened sum; divide by the survivors' weights for the mean."""
+        return total.view(np.int32).astype(np.float64) * self.step
+
+
+class UpdateSource:
+    """Writes an update into the ring, block by block, once. Made by :meth:`UpdateEncoding.source`.
+
+    A value in steps is written with 32 binary places, a uniform number of 32 bits is added below the point, and what is above the
+    point is kept: rounding up with the probability of the fraction.
+    """
+
+    def __init__(self, *, values: Reals, limit: float, scale: float, stream: MaskStream) -> None:
+        self._values = values
+        self._limit = limit * _POINT
+        self._scale = scale * _POINT
+        self._stream = stream
+        self._work = np.empty(0)
+        self._fixed = np.empty(0, dtype="<i8")
+        self._words = np.empty(0, dtype="<u4")
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def write(self, start: int, block: Ring32) -> None:
+        """Write the numbers from ``start`` on. Blocks come in order.
+
+        Raises:
+            InvalidInputError: If one is NaN or infinite.
+        """
+        count = len(block)
+        if len(self._work) < count:
+            self._work = np.empty(count)
+            self._fixed = np.empty(count, dtype="<i8")
+            self._words = np.empty(count, dtype="<u4")
+        values = self._values[start : start + count]
+        if not np.isfinite(values).all():
+            raise InvalidInputError("expected finite numbers in an update, got NaN or infinity")
+        work, fixed, words = self._work[:count], self._fixed[:count], self._words[:count]
+        np.multiply(values, self._scale, out=work, dtype=np.float64)
+        np.clip(work, -self._limit, self._limit, out=work)
+        np.copyto(fixed, work, casting="unsafe")
+        self._stream.write(words.data.cast("B"))
+        np.add(fixed, words, out=fixed)
+        np.copyto(block, fixed.view("<u4")[1::2])
+
+
+class IntegerSource:
+    """Writes whole numbers that are in the ring already, such as values with discrete noise.
+
+    Args:
+        values: Whole numbers ``[size]``, int64.
+        largest: No number is beyond plus or minus this.
+        sites: All sites of the roster: their sum must fit in the ring.
+        bits: Of the ring, 32 or 64.
+
+    Raises:
+        InvalidInputError: If a number is out of range, or sums could wrap around.
+    """
+
+    def __init__(self, values: NDArray[np.int64], *, largest: int, sites: int, bits: int) -> None:
+        room = {32: _LARGEST_32, 64: LARGEST_64}.get(bits)
+        if room is None or sites < 1 or not 0 <= largest <= room // sites:
+            raise InvalidInputError(
+                f"expected {sites} times the largest number to fit in a ring of 32 or 64 bits, got {largest} in {bits}",
+                remedy="make the step coarser or use the wider ring",
+            )
+        if values.ndim != 1 or values.dtype != np.int64:
+            raise InvalidInputError(f"expected a vector of int64, got {values.dtype} {list(values.shape)}")
+        if len(values) and not -largest <= int(values.min()) <= int(values.max()) <= largest:
+            raise InvalidInputError(f"expected numbers within plus or minus {largest}, got one beyond")
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def write(self, start: int, block: Ring32 | Ring64) -> None:
+        """Write the numbers from ``start`` on."""
+        np.copyto(block, self._values[start : start + len(block)], casting="unsafe")
+
+
+@dataclass(frozen=True)
+class StatisticsEncoding:
+    """How exact statistics become numbers modulo 2**64: fixed point, to the nearest ``2**-fraction_bits``.
+
+    Args:
+        largest: No value is beyond plus or minus this.
+        sites: All sites of the roster.
+        fraction_bits: Binary places; 0 for counts, which are then exact.
+
+    Raises:
+        InvalidInputError: If the sum of all sites could wrap around.
+    """
+
+    largest: float
+    sites: int
+    fraction_bits: int = 0
+
+    def __post_init__(self) -> None:
+        checks.positive(largest=self.largest, sites=self.sites)
+        if not (0 <= self.fraction_bits <= 52 and self._limit <= LARGEST_64 // self.sites):  # noqa: PLR2004
+            raise InvalidInputError(
+                f"expected {self.sites} times {self.largest} with {self.fraction_bits} binary places to fit in 64 bits",
+                remedy="use fewer binary places",
+            )
+
+    @property
+    def _limit(self) -> int:
+        return int(self.largest * 2.0**self.fraction_bits) + 1
+
+    def source(self, values: NDArray[np.float64]) -> IntegerSource:
+        """A site's statistics ``[statistics]``.
+
+        Raises:
+            InvalidInputError: If a value is not finite or out of range.
+        """
+        if not (np.isfinite(values).all() and np.all(np.abs(values) <= self.largest)):
+            raise InvalidInputError(f"expected finite statistics within plus or minus {self.largest}, got others")
+        fixed = np.rint(values * 2.0**self.fraction_bits).astype(np.int64)
+        return IntegerSource(fixed, largest=self._limit, sites=self.sites, bits=64)
+
+    def decode(self, total: Ring64) -> NDArray[np.float64]:
+        """The sum of an opened sum, exact while it has at most 53 significant bits."""
+        return total.view(np.int64).astype(np.float64) * 2.0**-self.fraction_bits

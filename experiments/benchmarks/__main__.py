@@ -49,7 +49,17 @@ def main(
         f"same work: mean training loss {losses['ours_round']:.4f} with the inline engine, "
         f"{losses['bare_round']:.4f} with the bare loop"
     )
+    memory: dict[str, int] = {}
+    if not only:
+        from experiments.benchmarks.secure_sums import fold_peak_bytes
+
+        console.print("measuring the memory of a fold: 10 sites, then 200, whose keys take a minute")
+        memory = {str(sites): fold_peak_bytes(sites) for sites in (10, 200)}
+        console.print(
+            f"a fold of 100,000 parameters allocates at most {memory['10']:,} bytes with 10 sites, {memory['200']:,} with 200"
+        )
     content = {
+        "fold_peak_bytes": memory,
         "machine": facts,
         "repetitions": repetitions,
         "same_work_mean_loss": losses,

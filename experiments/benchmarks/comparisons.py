@@ -20,6 +20,7 @@ from aggregator.coordinator import run_study
 from aggregator.tracking import NullTracker
 from experiments.benchmarks.alternation import Comparison
 from experiments.benchmarks.privacy_costs import privacy_comparisons
+from experiments.benchmarks.secure_sums import secure_sum_comparisons
 from experiments.benchmarks.workload import LEARNING_RATE, SEED, Workload
 from experiments.engines.inline import InlineTransport
 from federation.models.build import build_model
@@ -161,6 +162,7 @@ def comparisons(workload: Workload) -> tuple[Comparison, ...]:
             for size in (workload, wide)
         ),
         *privacy_comparisons(),
+        *secure_sum_comparisons(),
         Comparison(
             name="start_up",
             question="cohortium --help / an empty Python program",

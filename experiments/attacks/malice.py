@@ -13,10 +13,10 @@ from typing import Final, Literal, assert_never, get_args
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from aggregator.transport import SiteReply, Transport
 from federation.algorithms.fedavg import Vector
+from federation.errors import InvalidInputError
 from federation.privacy.randomness import RandomStreams
 from federation.protocol.messages import Envelope, TrainReply, read_envelope
 from site_client.patients import SiteData
@@ -127,8 +127,7 @@ class MaliciousTransport:
             faulty=len(self.sites),
             generator=self.streams.stream(header.site, round_number),
         )
-        arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]] = dict(envelope.arrays)
-        return Envelope(header, arrays | {"update": update.astype(np.float32)}).to_bytes()
+        return Envelope(header, {**envelope.arrays, "update": update.astype(np.float32)}).to_bytes()
 
     def close(self) -> None:
         """Close the transport beneath."""
@@ -136,9 +135,20 @@ class MaliciousTransport:
 
 
 def _training(reply: SiteReply) -> Envelope | None:
-    """The reply, if it holds an update."""
+    """The reply, if it holds an update.
+
+    Raises:
+        InvalidInputError: If the update is masked: numbers that nobody can read cannot be changed to order.
+    """
     envelope = None if reply.content is None else read_envelope(reply.content)
-    return envelope if envelope is not None and isinstance(envelope.header, TrainReply) else None
+    if envelope is None or not isinstance(envelope.header, TrainReply):
+        return None
+    if "update" not in envelope.arrays:
+        raise InvalidInputError(
+            f"expected a visible update from {reply.site}, got arrays {sorted(envelope.arrays)}",
+            remedy="attack aggregation=plain or open_robust; a masked study is attacked before the update is masked",
+        )
+    return envelope
 
 
 def _update(envelope: Envelope) -> Vector:

@@ -98,7 +98,7 @@ def test_a_round_without_the_trusted_root_stops_the_study():
 
 def test_below_the_quorum_the_study_stops_with_the_reasons_of_the_excluded():
     nan = np.full(LENGTH, np.nan, dtype=np.float32)
-    with pytest.raises(QuorumError, match="got 4 .*site-0: sent 5 numbers that are not finite"):
+    with pytest.raises(QuorumError, match=r"got 4 .*site-0: sent 5 numbers that are not finite"):
         collect(robust_manifest(), {"site-0": nan, "site-1": nan, "site-2": nan})
 
 

@@ -53,10 +53,12 @@ def test_inline_and_flower_give_the_same_model_bit_for_bit(tmp_path: Path) -> No
 
     study = _study(tmp_path / "flower")
     paths = {site: entry.path for site, entry in folders(tmp_path / "flower", study).items()}
-    other = run_with_flower(
-        paths,
-        lambda transport: coordinate(study, tmp_path / "flower", transport),
-        folder=tmp_path / "flower" / "processes",
-        deadline_seconds=240.0,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Flower's own
+        other = run_with_flower(
+            paths,
+            lambda transport: coordinate(study, tmp_path / "flower", transport),
+            folder=tmp_path / "flower" / "processes",
+            deadline_seconds=240.0,
+        )
     _same(_inline(tmp_path / "inline"), other)

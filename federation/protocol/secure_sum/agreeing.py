@@ -204,8 +204,8 @@ class KeysAgreed(Phase):
             parcels: From the server, one for each site that dealt.
 
         Raises:
-            SecureSumRefusedError: ``duplicate``, ``wrong_recipient``, ``unknown_dealer``, ``too_few_sites``, ``own_shares_missing``,
-                ``sealed_for_another`` or ``changed_share``; and as ``read_parcels``.
+            SecureSumRefusedError: ``duplicate``, ``wrong_recipient``, ``unknown_dealer``, ``too_few_sites``,
+                ``own_shares_missing``, ``sealed_for_another`` or ``changed_share``; and as ``read_parcels``.
         """
         rounds = self.batch.rounds
         received = [item for item, _ in read_parcels(parcels, self.agreement, terms=self.terms, rounds=rounds)]

@@ -1,6 +1,7 @@
 """The server collects keys and shares for a batch of rounds: ``AwaitingKeys`` ▶ ``AwaitingShares`` ▶ ``BatchReady``.
 
-It relays what sites sign and cannot read what they seal. Sites that stay away are left out of the batch, down to the terms' minimum.
+It relays what sites sign and cannot read what they seal. Sites that stay away are left out of the batch, down to the
+terms' minimum.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from federation.errors import SecureSumError
-from federation.protocol.secure_sum import contexts
+from federation.protocol.secure_sum import contexts, key_agreement
 from federation.protocol.secure_sum.messages import (
     HASH_BYTES,
     Advertisement,
+    check_keys,
     read_advertisement,
     read_key_list,
     read_parcels,
 )
 from federation.protocol.secure_sum.phases import Phase
 from federation.protocol.secure_sum.terms import KeyBatch, SecureSumTerms
-from federation.protocol.secure_sum.wire import Bytes, Kind, refused, write_list
+from federation.protocol.secure_sum.wire import HEAD_BYTES, SIGNATURE_BYTES, Bytes, Frame, Kind, refused, write_list
 
 BySite = Annotated[dict[int, bytes], Field(repr=False)]
 
@@ -47,14 +49,30 @@ class AwaitingKeys(Phase):
         """Take one. The first of a site counts; repeating it is fine, another is refused.
 
         Raises:
-            SecureSumRefusedError: ``second_message``, or as ``read_advertisement``.
+            SecureSumRefusedError: ``second_message``; ``malformed_key``, ``duplicate_key`` or ``low_order_key`` if the others would
+                refuse its keys: one site must not end the batch of all; and as ``read_advertisement``.
         """
         context = self.batch.context(self.terms)
         frame = read_advertisement(advertisement, context, terms=self.terms, rounds=self.batch.rounds)
         if self.advertisements.get(frame.sender, frame.content) != frame.content:
             name = self.terms.members[frame.sender].site
             raise refused("second_message", "expected one advertisement, got a different second one", site=name)
+        if frame.sender not in self.advertisements:
+            self._check_keys(Advertisement.of(frame))
         return self.model_copy(update={"advertisements": {**self.advertisements, frame.sender: frame.content}})
+
+    def _kept(self) -> list[Advertisement]:
+        return [
+            Advertisement.of(Frame(sender=site, body=content[HEAD_BYTES:-SIGNATURE_BYTES], content=content))
+            for site, content in self.advertisements.items()
+        ]
+
+    def _check_keys(self, new: Advertisement) -> None:
+        name = self.terms.members[new.site].site
+        seen = {key for kept in self._kept() for key in kept.keys}
+        check_keys(new, seen, name)
+        if not all(key_agreement.is_full_order(key) for key in new.keys):
+            raise refused("low_order_key", "expected an X25519 key of full order", site=name)
 
     def close(self) -> tuple[AwaitingShares, bytes]:
         """End the wait.
@@ -167,5 +185,6 @@ class BatchReady(Phase):
     def commitment(self, *, dealer: int, recipient: int, position: int, secret: contexts.Secret) -> bytes:
         """What the dealer committed to."""
         place = self.holders.index(recipient) * self.batch.rounds + position
-        start = (2 * place + (secret == "key")) * HASH_BYTES
+        kinds: tuple[contexts.Secret, contexts.Secret] = ("seed", "key")
+        start = (2 * place + kinds.index(secret)) * HASH_BYTES
         return self.commitments[dealer][start : start + HASH_BYTES]

@@ -75,7 +75,7 @@ def pair_info(batch_context: bytes, *, position: int, low: int, high: int) -> by
 
 
 def mask_info(context: bytes, *, model_hash: bytes, layout: Layout, low: int, high: int) -> bytes:
-    """What a mask is for: the round, the model that the site received, the layout, and the pair; ``low == high`` is a site's own."""
+    """What a mask is for: the round, the received model, the layout, and the pair; ``low == high`` is a site's own."""
     return _hash(b"mask", context, model_hash, layout.to_bytes(), number(low), number(high))
 
 

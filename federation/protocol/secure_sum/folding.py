@@ -1,5 +1,6 @@
-"""The server sums a round without seeing a part of it: ``AwaitingInputs`` ▶ ``AwaitingSignatures`` ▶ ``AwaitingAnswers`` ▶ ``SecureSum``.
+"""The server sums a round without seeing a part of it.
 
+``AwaitingInputs`` ▶ ``AwaitingSignatures`` ▶ ``AwaitingAnswers`` ▶ ``SecureSum``.
 One running sum, whatever the number of sites: a contribution is added as it arrives and forgotten.
 """
 

@@ -29,6 +29,15 @@ def is_canonical(public: bytes) -> bool:
     return len(public) == KEY_BYTES and int.from_bytes(public, "little") < _FIELD
 
 
+def is_full_order(public: bytes) -> bool:
+    """Whether a public key is not one of the points of low order, whose secrets everybody knows."""
+    try:
+        X25519PrivateKey.from_private_bytes(bytes(KEY_BYTES)).exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        return False
+    return True
+
+
 def agreed_secret(private: bytes, public: bytes, *, salt: bytes, info: bytes) -> bytes:
     """HKDF of the X25519 secret of a pair: 32 bytes.
 

@@ -1,9 +1,9 @@
 """Where things lie in a masked vector: two rings, and check words behind the numbers of each.
 
-A contribution has *statistics* modulo 2**64 and *updates* modulo 2**32; either may be empty. Every site writes the constant 1 into the
-check words, so in the sum they hold the number of survivors. They show that all masks cancelled, that is, that keys,
-model and layout were the same everywhere: a mask that is left over makes each of them uniform, and all of them right
-with probability 2**-128. They do not show that a site's numbers are true; nothing in a masked sum does.
+A contribution has *statistics* modulo 2**64 and *updates* modulo 2**32; either may be empty. Every site writes the
+constant 1 into the check words, so in the sum they hold the number of survivors. They show that all masks cancelled,
+that is, that keys, model and layout were the same everywhere: a mask that is left over makes each of them uniform, and
+all of them right with probability 2**-128. They do not show that a site's numbers are true; nothing in a masked sum does.
 """
 
 from __future__ import annotations

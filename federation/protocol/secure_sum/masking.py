@@ -94,8 +94,10 @@ def mask(
         read: Takes each finished block.
     """
     scratch = memoryview(bytearray(BLOCK_BYTES))
-    _mask_part(wide, masks, np.frombuffer(scratch, dtype="<u8"), fill=fill_64, read=read)
-    _mask_part(narrow, masks, np.frombuffer(scratch, dtype="<u4"), fill=fill_32, read=read)
+    scratch_64: Ring64 = np.frombuffer(scratch, dtype="<u8")
+    scratch_32: Ring32 = np.frombuffer(scratch, dtype="<u4")
+    _mask_part(wide, masks, scratch_64, fill=fill_64, read=read)
+    _mask_part(narrow, masks, scratch_32, fill=fill_32, read=read)
 
 
 def _mask_part(

@@ -59,6 +59,11 @@ class Advertisement:
         rounds = zip(self.mask_keys, self.seed_commitments, strict=True)
         return self.sealing_key + b"".join(key + commitment for key, commitment in rounds)
 
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """All public keys."""
+        return (self.sealing_key, *self.mask_keys)
+
     @classmethod
     def of(cls, frame: Frame) -> Advertisement:
         """What a frame advertises."""
@@ -91,14 +96,22 @@ def read_key_list(content: Bytes, context: bytes, *, terms: SecureSumTerms, roun
     advertisements = tuple(Advertisement.of(frame) for frame in frames)
     seen: set[bytes] = set()
     for item in advertisements:
-        name = terms.members[item.site].site
-        for key in (item.sealing_key, *item.mask_keys):
-            if not is_canonical(key):
-                raise refused("malformed_key", "expected an X25519 key below the field's prime", site=name)
-            if key in seen:
-                raise refused("duplicate_key", "expected a key that nobody else advertised", site=name)
-            seen.add(key)
+        check_keys(item, seen, terms.members[item.site].site)
     return advertisements
+
+
+def check_keys(item: Advertisement, seen: set[bytes], name: str) -> None:
+    """Check that a site's keys are spelt in the one way and nobody else's, and add them to those that were seen.
+
+    Raises:
+        SecureSumRefusedError: ``malformed_key`` or ``duplicate_key``.
+    """
+    for key in item.keys:
+        if not is_canonical(key):
+            raise refused("malformed_key", "expected an X25519 key below the field's prime", site=name)
+        if key in seen:
+            raise refused("duplicate_key", "expected a key that nobody else advertised", site=name)
+        seen.add(key)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from federation.errors import SecureSumError
+from federation.errors import InvalidInputError, SecureSumError
 from federation.protocol.secure_sum import contexts, key_agreement
 from federation.protocol.secure_sum.collecting import BatchReady
 from federation.protocol.secure_sum.layout import Layout, Ring32, Ring64
@@ -133,7 +133,10 @@ class AwaitingAnswers:
         for place, dealer in enumerate(self.ready.holders):
             start = place * OPENING_BYTES
             shares = {sender + 1: self.answers[sender][start : start + ELEMENT_BYTES] for sender in senders}
-            secret = recombination.secret(shares)
+            try:
+                secret = recombination.secret(shares)
+            except InvalidInputError as failure:  # committed to, and yet no element of the field
+                raise self._dealt_wrongly(dealer) from failure
             if dealer in self.survivors:
                 self._expect_seed(batch_context, advertised[dealer], secret)
                 keys.append(_MaskKey(self._mask_key(secret, dealer, dealer), is_added=False))

@@ -25,6 +25,8 @@ LARGEST_64: Final = 2**63 - 1
 _POINT: Final = 2.0**32
 _MOST_WEIGHT: Final = 2**24
 _MOST_SITES: Final = 2**16
+_SMALLEST_RANGE: Final = 2.0**-512
+_LARGEST_RANGE: Final = 2.0**512
 
 Reals = NDArray[np.float32] | NDArray[np.float64]
 
@@ -53,6 +55,11 @@ class UpdateEncoding:
                 f"expected 1 to {_MOST_SITES} sites of total weight from their number to {_MOST_WEIGHT}, "
                 f"got {self.sites} of weight {self.total_weight}",
                 remedy="scale the weights down; only their ratios matter",
+            )
+        if not _SMALLEST_RANGE <= self.value_range <= _LARGEST_RANGE:
+            raise InvalidInputError(
+                f"expected a value_range from {_SMALLEST_RANGE} to {_LARGEST_RANGE}, got {self.value_range}",
+                remedy="the numbers between steps would leave the range of floating point; choose another unit",
             )
 
     @property
@@ -128,7 +135,8 @@ class UpdateSource:
         if not np.isfinite(values).all():
             raise InvalidInputError("expected finite numbers in an update, got NaN or infinity")
         work, fixed, words = self._work[:count], self._fixed[:count], self._words[:count]
-        np.multiply(values, self._scale, out=work, dtype=np.float64)
+        with np.errstate(over="ignore"):  # beyond the largest float is beyond the limit
+            np.multiply(values, self._scale, out=work, dtype=np.float64)
         np.clip(work, -self._limit, self._limit, out=work)
         np.copyto(fixed, work, casting="unsafe")
         self._stream.write(words.data.cast("B"))
@@ -189,7 +197,9 @@ class StatisticsEncoding:
 
     def __post_init__(self) -> None:
         checks.positive(largest=self.largest, sites=self.sites)
-        if not (0 <= self.fraction_bits <= 52 and self._limit <= LARGEST_64 // self.sites):  # noqa: PLR2004
+        if not (
+            0 <= self.fraction_bits <= 52 and self.largest <= LARGEST_64 and self._limit <= LARGEST_64 // self.sites
+        ):  # noqa: PLR2004
             raise InvalidInputError(
                 f"expected {self.sites} times {self.largest} with {self.fraction_bits} binary places to fit in 64 bits",
                 remedy="use fewer binary places",

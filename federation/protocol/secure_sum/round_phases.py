@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from federation.errors import CheckpointError
 from federation.protocol.secure_sum import contexts
 from federation.protocol.secure_sum.messages import HASH_BYTES, OPENING_BYTES, SHARES_BYTES, Receipt, read_survivors
-from federation.protocol.secure_sum.phases import Phase, RoundId, SecretBytes
+from federation.protocol.secure_sum.phases import Phase, RoundId, SecretBytes, undamaged
 from federation.protocol.secure_sum.terms import SecureSumTerms
 from federation.protocol.secure_sum.wire import Bytes, Kind, read_frames, refused, write_frame
 from federation.protocol.signatures import SigningKey
@@ -46,8 +46,8 @@ class Masked(_RoundPhase):
             The next phase, to be stored first, and the signature for the server.
 
         Raises:
-            SecureSumRefusedError: ``too_few_survivors``, ``left_out``, ``receipt_changed``, ``unknown_survivor``, ``other_model`` or
-                ``other_layout``; and as ``read_survivors``.
+            SecureSumRefusedError: ``too_few_survivors``, ``left_out``, ``receipt_changed``, ``unknown_survivor``,
+                ``other_model`` or ``other_layout``; and as ``read_survivors``.
         """
         receipts = read_survivors(announcement, self.context, terms=self.terms)
         self._check(receipts, bytes(announcement))
@@ -152,8 +152,8 @@ def restore_round(content: bytes) -> RoundPhase:
         CheckpointError: If it is none. The message shows nothing of it.
     """
     try:
-        return _ROUND_PHASES.validate_json(content)
-    except ValidationError:
+        return _ROUND_PHASES.validate_json(undamaged(content))
+    except ValueError:
         raise CheckpointError(
             "expected a stored phase of a round of a secure sum, got other bytes",
             remedy="restore the file; without it this site must not take part in the round again",

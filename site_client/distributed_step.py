@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from federation.identifiers import TaskKind
-from federation.privacy.distributed import NoiseShare
+from federation.privacy.distributed import NoiseShare, noisy_share
 from federation.privacy.independence import check_independence, check_memory, memory_of
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
@@ -54,4 +54,4 @@ def noisy_gradient_sum(
     with PatientGradients(model, dataset, task=task, pass_records=length, grid_bits=share.grid_bits) as patients:
         total = patients.clipped_sum(drawn, clipping_norm=mechanism.clipping_norm)
     check_memory(model, memory)
-    return share.noisy(total, generator=streams.stream("noise"))
+    return noisy_share(total, mechanism=share, generator=streams.stream("noise"))

@@ -18,7 +18,7 @@ from experiments.attacks.malice import ATTACKS, Attack
 from experiments.attacks.table import brier_table, contest_table, worst_kept
 from experiments.settings import SimulationSettings
 from federation.durable_files import write_durably
-from federation.errors import ConfigurationError
+from federation.errors import CohortiumError, ConfigurationError
 
 RULES: Final = {
     "plain": "plain",
@@ -115,4 +115,8 @@ def _chosen(names: list[str] | None, known: Sequence[str], what: str) -> tuple[s
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    app()
+    try:
+        app()
+    except CohortiumError as failure:
+        Console(stderr=True).print(str(failure), markup=False, highlight=False)
+        raise SystemExit(failure.exit_code) from None

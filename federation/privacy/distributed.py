@@ -93,3 +93,8 @@ class NoiseShare:
             divisor: Public: sampling probability times the declared patients of the sites in the sum.
         """
         return total * (clipping_norm * 2.0**-self.grid_bits / divisor)
+
+
+def noisy_share(patient_sum: FloatArray, *, mechanism: NoiseShare, generator: Generator) -> IntegerArray:
+    """The one place where a site's clipped sum gets its share of the noise: see :meth:`NoiseShare.noisy`."""
+    return mechanism.noisy(patient_sum, generator=generator)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from federation.algorithms.build import build_algorithm
-from federation.protocol.messages import Envelope, EvaluateRequest, TrainRequest, read_envelope
+from federation.protocol.messages import Envelope, EvaluateRequest, PrepareRequest, TrainRequest, read_envelope
 from federation.study.manifest import StudyManifest
 from site_client.agent import SiteAgent
 from site_client.ledger.key_file import key_path
@@ -43,12 +43,25 @@ def study_of(variant: str, *, paid: bool) -> StudyManifest:
     return manifest(privacy=promise, contract=terms, evaluation=PAID, **VARIANTS[variant])
 
 
+def prepared_study(variant: str) -> StudyManifest:
+    """The same, with paid preparation, which the promise covers as well."""
+    promise = private(epsilon=8.0) | {"epsilon": 30.0}
+    preparation = {"variance": 40, "levels": 6}
+    return manifest(privacy=promise, preparation=preparation, evaluation={"release": "none"}, **VARIANTS[variant])
+
+
 def requests_of(study: StudyManifest, size: int, *, evaluate: bool) -> list[bytes]:
-    """Two rounds; every request is repeated once."""
+    """Two rounds, after preparation if the study pays for it; every request is repeated once."""
     broadcast = build_algorithm(study.algorithm).start_server(size)
     requests: list[bytes] = []
+    mapped: dict[str, np.ndarray] = {}
+    if study.preparation is not None:
+        requests += [Envelope(PrepareRequest(study=study.digest, site=SITE)).to_bytes()] * 2
+        width = len(study.contract.variables)
+        mapped = {"preparation/centre": np.full(width, 0.1), "preparation/spread": np.full(width, 0.5)}
+        mapped["preparation/keep"] = np.ones(width)
     for number in range(1, ROUNDS + 1):
-        arrays = {"parameters": np.full(size, 0.1 * number, dtype=np.float32)}
+        arrays = {"parameters": np.full(size, 0.1 * number, dtype=np.float32)} | mapped
         extra = {f"algorithm/{name}": vector for name, vector in broadcast.items()}
         header = {"study": study.digest, "site": SITE, "round_number": number}
         requests += [Envelope(TrainRequest(**header), arrays | extra).to_bytes()] * 2
@@ -89,14 +102,22 @@ def replayer_of(tape: Tape, odd: int | None, *, shrinks: bool) -> Replayer:
 
 
 def check(
-    folder: Path, variant: str, *, odd: int, shrinks: bool, records: int = 1, paid: bool = False, in_test: bool = False
+    folder: Path,
+    variant: str,
+    *,
+    odd: int,
+    shrinks: bool,
+    records: int = 1,
+    paid: bool = False,
+    in_test: bool = False,
+    prepared: bool = False,
 ) -> Tape:
     """Record one site, replay its neighbour; compare all replies and everything that is kept.
 
     Raises:
         DivergenceError: If the neighbours can be told apart by more than the releases.
     """
-    study = study_of(variant, paid=paid)
+    study = prepared_study(variant) if prepared else study_of(variant, paid=paid)
     generator = np.random.default_rng([odd, records])
     training = patients(generator, PATIENTS, records_each=records)
     test = patients(generator, TEST_PATIENTS, records_each=3)
@@ -111,7 +132,8 @@ def check(
     replayer = replayer_of(tape, None if in_test else odd, shrinks=shrinks)
     again = replayed(run_of(folder / "second", study, second, evaluate=paid), replayer)
     kinds = {read_envelope(reply).header.kind for reply in replies}
-    assert kinds == {"train_reply/1"} | ({"evaluate_reply/1"} if paid else set())
+    expected = {"evaluate_reply/1"} if paid else {"prepare_reply/1"} if prepared else set()
+    assert kinds == {"train_reply/1"} | expected
     assert replies[::2] == replies[1::2], "a repeated request gets the same bytes"
     compare(replies, again)
     compare(kept(folder / "first"), kept(folder / "second"))

@@ -19,10 +19,11 @@ import pytest
 
 from federation.documents import Document
 from federation.privacy.clipping import GRID_BITS
+from federation.privacy.distributed import NoiseShare
 from federation.privacy.events import DiscreteGaussian, DiscreteLaplace
 from federation.privacy.promise import MechanismSpec
 
-RELEASE_POINTS: Final = ("noisy_mean", "noisy_counts")
+RELEASE_POINTS: Final = ("noisy_mean", "noisy_counts", "noisy_share")
 SAMPLER: Final = "poisson_sample"
 ROUNDING: Final = 2.0**-16
 """Share of the sensitivity granted to float32: a record's gradient moves in its last bits with the *number* of records that
@@ -75,6 +76,8 @@ def distance(value: np.ndarray, other: np.ndarray, mechanism: Document) -> tuple
         return float(np.abs(moved).sum()), float(mechanism.sensitivity)
     if isinstance(mechanism, DiscreteGaussian):
         return math.sqrt(float(moved @ moved)), math.sqrt(mechanism.sensitivity_squared)
+    if isinstance(mechanism, NoiseShare):
+        return float(np.linalg.norm(moved)), 2.0**mechanism.grid_bits * (1 + ROUNDING)
     assert isinstance(mechanism, MechanismSpec)
     return float(np.linalg.norm(moved)), 2.0**GRID_BITS * (1 + ROUNDING)
 

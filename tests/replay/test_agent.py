@@ -11,7 +11,7 @@ import pytest
 
 from federation.privacy.events import DiscreteGaussian
 from site_client import agent as agent_module
-from site_client import paid_evaluation
+from site_client import paid_evaluation, paid_preparation
 from site_client.patients import PatientDataset
 from tests.replay.agent_runs import ROUNDS, VARIANTS, check
 from tests.replay.tape import DivergenceError, Tape
@@ -40,6 +40,23 @@ def test_neighbouring_sites_are_evaluated_alike(
     assert _points(tape) == (["noisy_mean"] * 3 + ["noisy_counts"]) * ROUNDS
     counted = [release.mechanism for release in tape.releases if release.point == "noisy_counts"]
     assert counted == [DiscreteGaussian(sensitivity_squared=8, variance=4000)] * ROUNDS
+
+
+@pytest.mark.parametrize("shrinks", [True, False], ids=["removed", "added"])
+@pytest.mark.parametrize("odd", [0, 11, 19])
+def test_neighbouring_sites_are_counted_alike_before_round_one(odd: int, shrinks: bool, tmp_path: Path) -> None:
+    tape = check(tmp_path, "fedavg linear", odd=odd, shrinks=shrinks, records=1 + odd % 3, prepared=True)
+    assert _points(tape) == ["noisy_counts"] + ["noisy_mean"] * 3 * ROUNDS
+    assert tape.releases[0].mechanism == DiscreteGaussian(sensitivity_squared=6 * 4, variance=40)
+
+
+def test_preparation_that_counts_patients_twice_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = paid_preparation.preparation_counts
+    monkeypatch.setattr(
+        paid_preparation, "preparation_counts", lambda *arguments, **rest: 2 * original(*arguments, **rest)
+    )
+    with pytest.raises(DivergenceError, match="distance"):
+        check(tmp_path, "fedavg linear", odd=3, shrinks=True, records=3, prepared=True)
 
 
 def test_a_test_patient_changes_nothing_in_training(tmp_path: Path) -> None:

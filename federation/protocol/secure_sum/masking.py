@@ -55,7 +55,12 @@ class MaskStream:
 
         Args:
             buffer: Filled; at most :data:`BLOCK_BYTES`.
+
+        Raises:
+            InvalidInputError: If it is longer: the rest would stay unmasked.
         """
+        if len(buffer) > BLOCK_BYTES:
+            raise InvalidInputError(f"expected a block of at most {BLOCK_BYTES} bytes, got {len(buffer)}")
         self._encryptor.update_into(_ZEROS[: len(buffer)], buffer)
 
 

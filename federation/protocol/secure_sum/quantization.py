@@ -25,6 +25,7 @@ LARGEST_64: Final = 2**63 - 1
 _POINT: Final = 2.0**32
 _MOST_WEIGHT: Final = 2**24
 _MOST_SITES: Final = 2**16
+_MOST_FRACTION_BITS: Final = 52
 _SMALLEST_RANGE: Final = 2.0**-512
 _LARGEST_RANGE: Final = 2.0**512
 
@@ -197,9 +198,8 @@ class StatisticsEncoding:
 
     def __post_init__(self) -> None:
         checks.positive(largest=self.largest, sites=self.sites)
-        if not (
-            0 <= self.fraction_bits <= 52 and self.largest <= LARGEST_64 and self._limit <= LARGEST_64 // self.sites
-        ):  # noqa: PLR2004
+        is_known = 0 <= self.fraction_bits <= _MOST_FRACTION_BITS and self.largest <= LARGEST_64
+        if not (is_known and self._limit <= LARGEST_64 // self.sites):
             raise InvalidInputError(
                 f"expected {self.sites} times {self.largest} with {self.fraction_bits} binary places to fit in 64 bits",
                 remedy="use fewer binary places",

@@ -1,7 +1,8 @@
 """What the coordinator remembers: one checkpoint per round, written whole or not at all.
 
-A round is committed by its JSON file, which names the digest of the safetensors file beside it and of the round before; a restart
-continues after the last committed round. Model files of old rounds are removed, their JSON stays: it is the study's history.
+A round is committed by its JSON file, which names the digest of the safetensors file beside it and of the round before, and is
+signed with the coordinator's own key; a restart continues after the last committed round. Model files of old rounds are
+removed, their JSON stays: it is the study's history.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from federation.data.prepared_features import PreparedFeatures
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError
 from federation.protocol.ledger_head import LedgerHead
+from federation.protocol.signatures import SigningKey, verify
 from federation.study.result import RoundResult
 
 _KEPT_MODELS: Final = 2
 _PREPARATION: Final = "preparation.json"
+_KEY: Final = "coordinator.key"
+_PURPOSE: Final = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class CheckpointStore:
         arrays = {"parameters": state.parameters} | {f"server/{name}": vector for name, vector in state.server.items()}
         content = save(arrays)
         write_durably(self._model_path(number), content)
-        record = {
+        record: dict[str, Any] = {
             "study": self._study,
             "round": number,
             "model_sha256": hashlib.sha256(content).hexdigest(),
@@ -83,6 +87,7 @@ class CheckpointStore:
             "kept_losses": list(state.kept_losses),
             "result": asdict(state.history[-1]),
         }
+        record["signature"] = self._key(make=True).sign(_signed_bytes(record), purpose=_PURPOSE)
         write_durably(self._record_path(number), json.dumps(record, indent=1).encode())
         for old in range(1, number - _KEPT_MODELS + 1):
             self._model_path(old).unlink(missing_ok=True)
@@ -128,6 +133,8 @@ class CheckpointStore:
             return None
         for number, record in enumerate(records, start=1):
             self._check(record, number)
+        for number, record in enumerate(records, start=1):
+            self._check_signature(record, number)
         last = records[-1]
         path = self._model_path(len(records))
         content = path.read_bytes() if path.is_file() else b""
@@ -161,6 +168,31 @@ class CheckpointStore:
                 remedy="restore the folder from a copy, or start the study anew in another folder",
             )
 
+    def _check_signature(self, record: Mapping[str, Any], number: int) -> None:
+        genuine = verify(
+            _signed_bytes(record),
+            purpose=_PURPOSE,
+            public_key=self._key(make=False).public_key,
+            signature=str(record.get("signature", "")),
+        )
+        if not genuine:
+            raise CheckpointError(
+                f"expected the record of round {number} in {self._folder} with this coordinator's signature, got another",
+                remedy="restore the folder from a copy, or start the study anew in another folder",
+            )
+
+    def _key(self, *, make: bool) -> SigningKey:
+        """The coordinator's key; made before the first round is committed."""
+        path = self._folder / _KEY
+        if not path.is_file():
+            if not make:
+                raise CheckpointError(
+                    f"expected the coordinator's key {path}, with which its checkpoints are signed, got none",
+                    remedy="restore the folder as it was, or start the study anew in another folder",
+                )
+            write_durably(path, SigningKey.generate().to_bytes(), secret=True)
+        return SigningKey.from_bytes(path.read_bytes())
+
     def _parent(self, number: int) -> str:
         path = self._record_path(number - 1)
         return hashlib.sha256(path.read_bytes()).hexdigest() if number > 1 else ""
@@ -170,6 +202,12 @@ class CheckpointStore:
 
     def _record_path(self, number: int) -> Path:
         return self._folder / f"round-{number:06d}.json"
+
+
+def _signed_bytes(record: Mapping[str, Any]) -> bytes:
+    """All of a record but its signature, in one spelling. What was read back is spelt as it was written."""
+    content = {name: value for name, value in record.items() if name != "signature"}
+    return json.dumps(content, sort_keys=True).encode()
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -69,6 +69,26 @@ def test_a_damaged_model_is_refused(store, tmp_path):
         store.latest()
 
 
+def test_a_changed_last_record_is_noticed_by_its_signature(store, tmp_path):
+    path = tmp_path / "round-000004.json"
+    record = json.loads(path.read_text())
+    record["rounds_contributed"]["a"] = 3
+    path.write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match="signature"):
+        store.latest()
+
+
+def test_checkpoints_of_another_coordinator_are_refused(store, tmp_path):
+    key = tmp_path / "coordinator.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.write_bytes(bytes(32))
+    with pytest.raises(CheckpointError, match="signature"):
+        store.latest()
+    key.unlink()
+    with pytest.raises(CheckpointError, match="key"):
+        store.latest()
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_changed_or_absent_record_breaks_the_chain(store, tmp_path, number):
     path = tmp_path / f"round-{number:06d}.json"

@@ -14,18 +14,18 @@ from tests.e2e.test_engines import coordinate
 from tests.small_study import manifest, site_folders
 
 PROCESSES = ("superlink", "supernode-south", "agent-south")
-POINTS = tuple(
-    f"{kind}/{number}/{when}"
-    for number, when in ((1, "before"), (2, "during"), (3, "kept"), (4, "after"))
-    for kind in ("train", "evaluate")
-    if (kind, when) != ("evaluate", "kept")
-)
+ROUNDS = 10
+POINTS = (
+    "train/1/before", "evaluate/1/before", "train/2/during", "evaluate/3/during", "train/4/kept", "train/5/after",
+    "evaluate/6/after", "train/7/before", "evaluate/8/before", "train/8/during", "train/9/kept", "evaluate/10/during",
+)  # fmt: skip
 """Where a study is disturbed: before the requests of a round are sent, while they are under way, when the site has kept its reply but
 the coordinator may not have it, and when every reply is there."""
 
 
 def study(**changes):
-    return manifest(**({"algorithm": {"kind": "scaffold"}} | changes))
+    schedule = {"rounds": ROUNDS, "local_steps": 3, "batch_size": 16, "optimiser": {"learning_rate": 0.5}}
+    return manifest(**({"algorithm": {"kind": "scaffold"}, "schedule": schedule} | changes))
 
 
 def flower(agreed, folder, *, on_point=lambda point: None, deadline_seconds=240.0, prepare=lambda folders: None):

@@ -38,7 +38,8 @@ def test_inline_and_flower_give_the_same_model_bit_for_bit_and_no_process_is_lef
 
 @pytest.mark.slow
 def test_a_private_study_gives_the_same_model_and_only_loopback_listens(tmp_path):
-    agreed = study(privacy=private())
+    four_rounds = {"rounds": 4, "local_steps": 3, "batch_size": 16, "optimiser": {"learning_rate": 0.5}}
+    agreed = study(privacy=private(), schedule=four_rounds)
     listening = set()
     found = flower(agreed, tmp_path / "flower", on_point=lambda point: listening.update(listeners(tmp_path / "flower")))
     assert same(inline(agreed, tmp_path / "inline"), found)

@@ -9,14 +9,14 @@ import warnings
 import pytest
 
 from site_client.ledger.ledger import Ledger
-from tests.e2e.flower_study import POINTS, PROCESSES, Killer, flower, gone, pids, study
+from tests.e2e.flower_study import POINTS, PROCESSES, ROUNDS, Killer, flower, gone, pids, study
 from tests.e2e.test_engines import inline
 from tests.small_study import private
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(2400),
     pytest.mark.skipif(not hasattr(socket, "AF_UNIX") or not hasattr(os, "fork"), reason="needs Unix sockets and fork"),
     pytest.mark.filterwarnings("ignore"),  # Flower's own
 ]
@@ -32,8 +32,8 @@ def test_a_process_killed_at_every_point_changes_nothing(tmp_path, target):
 
 @pytest.mark.parametrize("target", PROCESSES)
 def test_a_process_killed_in_a_private_study_charges_nothing_twice(tmp_path, target):
-    agreed = study(privacy=private())
-    points = ("train/1/during", "train/2/kept", "train/3/before", "train/4/after")
+    agreed = study(privacy=private(steps=3 * ROUNDS))
+    points = ("train/1/during", "train/3/kept", "train/6/before", "train/10/after")
     killer = Killer(tmp_path / "flower", target, points)
     found = flower(agreed, tmp_path / "flower", on_point=killer)
     assert sorted(killer.killed) == sorted(points)
@@ -41,11 +41,13 @@ def test_a_process_killed_in_a_private_study_charges_nothing_twice(tmp_path, tar
     for path in (tmp_path / "flower").glob("sites/*/ledger.sqlite"):
         with Ledger.open(path, clock=lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC)) as ledger:
             assert ledger.verify().intact
-            assert [ledger.find(agreed.digest, f"train/{number}").state for number in range(1, 5)] == ["sent"] * 4
+            assert [ledger.find(agreed.digest, f"train/{number}").state for number in range(1, ROUNDS + 1)] == [
+                "sent"
+            ] * ROUNDS
 
 
 def test_the_coordinator_killed_again_and_again_is_resumed_and_leaves_no_process(tmp_path):
-    for point in ("train/1/before", "train/1/kept", "evaluate/2/during", "train/3/after", "evaluate/4/before"):
+    for point in POINTS:
         left = run_and_die(tmp_path / "flower", point)
         assert left, point
         assert gone(left), point

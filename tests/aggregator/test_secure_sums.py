@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aggregator.secure_sums import SecureSums
 from federation.data.preparation import PreparationSpec
 from federation.errors import QuorumError
 from federation.privacy.accounting import NOTHING, add, cost_of
@@ -188,7 +190,9 @@ def _refusal(agent, header, arrays) -> str:
     return reply.reason
 
 
-def test_a_site_gives_nothing_in_the_open_and_nothing_twice(tmp_path: Path, study: StudyManifest) -> None:
+def test_a_site_gives_nothing_in_the_open_and_nothing_twice(
+    tmp_path: Path, study: StudyManifest, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "masked"
     found = agents(folder, study)
     transport = Lossy(found, loses=lambda _, request: isinstance(request.header, EvaluateRequest))
@@ -206,6 +210,11 @@ def test_a_site_gives_nothing_in_the_open_and_nothing_twice(tmp_path: Path, stud
     # The round was opened: a second attempt, which would open it for another set of survivors, is refused.
     again = header.model_copy(update={"batch": KeyBatch(purpose="train", first_round=1, rounds=2, attempt=1)})
     assert _refusal(agent, again, train.arrays) == "SecureSumRefusedError"
+    # Not for want of keys: with keys for that attempt it is refused as well.
+    SecureSums(study, Lossy(found), folder=tmp_path / "again")._ready(again.batch)
+    with caplog.at_level(logging.WARNING):
+        assert _refusal(agent, again, train.arrays) == "SecureSumRefusedError"
+    assert "whose sum was not opened" in caplog.text
     model = dict(train.arrays) | {"parameters": train.arrays["parameters"] + 1}
     assert _refusal(agent, again, model) == "CheckpointError"
     # And the same request gets the same bytes.
@@ -218,8 +227,12 @@ def test_a_different_list_of_keys_is_refused(tmp_path: Path, study: StudyManifes
     found = agents(tmp_path / "masked", study)
     transport = Lossy(found)
     run(study, tmp_path / "masked", transport)
-    step = next(
+    # The last batch: what belongs to batches that ended is gone.
+    step = [
         request for site, request, _ in transport.seen if site == "north" and request.header.kind == "shares_request/1"
+    ][-1]
+    assert not isinstance(read_envelope(found["north"].handle(step.to_bytes())).header, Refusal), (
+        "the same again is fine"
     )
     second = step.with_payload(step.payload()[:-1] + b"x")
     assert _refusal(found["north"], second.header, second.arrays) == "SecureSumRefusedError"
@@ -235,8 +248,15 @@ def test_a_study_in_the_open_takes_no_step_of_a_secure_sum(tmp_path: Path, study
 
 
 def test_secrets_are_for_their_owner_and_go_with_their_batch(tmp_path: Path, study: StudyManifest) -> None:
-    run(study, tmp_path / "masked", Lossy(agents(tmp_path / "masked", study)))
-    files = sorted((tmp_path / "masked/sites/north/secure").iterdir())
+    folder, modes = tmp_path / "masked/sites/north/secure", set()
+
+    def look(*_: object) -> bool:
+        modes.update(path.stat().st_mode & 0o777 for path in folder.glob("*"))
+        return False
+
+    run(study, tmp_path / "masked", Lossy(agents(tmp_path / "masked", study), loses_reply=look))
+    assert modes == {0o600}, "at no time can others read them"
+    files = sorted(folder.iterdir())
     assert files
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert not [path for path in files if path.name.startswith("train-000001-2")], "keys of rounds 1 and 2 are gone"

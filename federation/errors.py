@@ -1,37 +1,6 @@
 """Every deliberate error of Cohortium, as one tree.
 
-::
-
-    CohortiumError                       exit code 1
-    ├── InternalError                    70   a bug of ours
-    ├── InvalidInputError                2    something given to us is wrong
-    │   ├── ConfigurationError           10   a setting, an override, a config group
-    │   ├── ManifestError                11   a study manifest or data contract
-    │   │   └── TamperedManifestError    12   the digest does not match the bytes
-    │   ├── RecordsError                 20   a site's records
-    │   │   ├── RecordsUnreadableError   21   missing file, wrong separator or encoding
-    │   │   ├── MappingError             22   a site's mapping file, a unit that does not convert
-    │   │   ├── UnknownCodeError         23   a code that the mapping or contract does not know
-    │   │   ├── ImplausibleValueError    24   NaN, infinity, out of range, a date in the future
-    │   │   ├── PatientKeyError          25   missing or duplicated patients
-    │   │   └── CohortTooSmallError      26   an empty site, one patient, one outcome class
-    │   └── MissingDependencyError       30   an optional package is not installed
-    ├── RefusalError                     40   valid, understood, and not allowed
-    │   ├── PrivacyRefusedError          41   would break the privacy promise
-    │   ├── ModelRefusedError            42   the model mixes patients
-    │   ├── TestModeRefusedError         43   seeds on a cohort of real patients
-    │   ├── BudgetExhaustedError         44   the release would pass the population's privacy cap
-    │   ├── LedgerLockedError            45   a restored backup or a copied ledger: it locked itself
-    │   ├── LedgerDamagedError           46   the ledger's chain or a signature does not hold
-    │   ├── AuditFailedError             47   measured leakage above the claimed epsilon
-    │   └── SecureSumRefusedError        48   a message that the secure sum does not allow
-    └── StudyError                       50   a study that cannot go on
-        ├── TransportError               51   a site did not answer, or not as agreed
-        ├── CheckpointError              52   a checkpoint is unreadable or of another study
-        ├── QuorumError                  53   too few sites contributed
-        ├── NonFiniteModelError          54   training diverged
-        ├── SecureSumError               55   a secure sum cannot be opened
-        └── StudyInterruptedError        130  stopped by the operator; it can be resumed
+The tree with exit codes is in ``docs/error-codes.md``.
 
 A message says what was expected, what came and what to do. Messages about records never contain a patient value:
 ``RecordsError`` and its children name the site, the variable and a count at most.
@@ -244,6 +213,42 @@ class SecureSumRefusedError(RefusalError):
     """
 
     exit_code = 48
+
+
+class SignatureRefusedError(RefusalError):
+    """A signature is of another key than expected, or does not hold."""
+
+    exit_code = 49
+
+
+class PolicyRefusedError(RefusalError):
+    """The site's own policy forbids what a study asks for. ``facts["rules"]`` names the rules."""
+
+    exit_code = 61
+
+
+class NotApprovedError(RefusalError):
+    """A study that a site, or enough sites, did not approve, or whose approval has expired or was withdrawn."""
+
+    exit_code = 62
+
+
+class EnrolmentRefusedError(RefusalError):
+    """An invitation that was used or has expired, or a request whose proofs do not hold."""
+
+    exit_code = 63
+
+
+class AuditLogDamagedError(RefusalError):
+    """An entry of an audit log does not hold. ``facts["entry"]`` is the number of the first bad one."""
+
+    exit_code = 64
+
+
+class ReleaseRefusedError(RefusalError):
+    """A model that may not be released, or a file that is not what was released."""
+
+    exit_code = 65
 
 
 class StudyError(CohortiumError):

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from experiments.engines.processes import Program, Supervisor
+from conf.processes.supervisor import Program, Supervisor
 from federation.errors import MissingDependencyError
 
 if TYPE_CHECKING:

@@ -52,11 +52,11 @@ def test_exit_codes_are_distinct_and_fit_in_a_byte() -> None:
     assert all(1 <= code <= 255 for code in codes)
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    assert errors.__doc__ is not None
-    drawn = dict(re.findall(r"(\w+Error)\s+(?:exit code )?(\d+)", errors.__doc__))
+def test_the_tree_on_the_page_is_the_tree() -> None:
+    tree = PAGE.split("```")[1]
+    drawn = dict(re.findall(r"(\w+Error)\s+(?:exit code )?(\d+)", tree))
     assert drawn == {kind.__name__: str(kind.exit_code) for kind in CLASSES}
-    depths = {name: len(prefix) for prefix, name in re.findall(r"^([ │├└─]*)(\w+Error) ", errors.__doc__, re.MULTILINE)}
+    depths = {name: len(prefix) for prefix, name in re.findall(r"^([ │├└─]*)(\w+Error) ", tree, re.MULTILINE)}
     for kind in CLASSES:
         parent = kind.__mro__[1]
         if kind is not CohortiumError:

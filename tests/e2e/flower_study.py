@@ -7,8 +7,8 @@ import threading
 import time
 from pathlib import Path
 
+from conf.processes.supervisor import PROCESSES_FILE
 from experiments.engines.flower import run_with_flower
-from experiments.engines.processes import PROCESSES_FILE
 from federation.protocol.messages import read_envelope
 from tests.e2e.test_engines import coordinate
 from tests.small_study import manifest, site_folders

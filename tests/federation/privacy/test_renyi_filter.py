@@ -97,7 +97,7 @@ def _sum_of_curves(events: list[PrivacyEvent], delta: float) -> float:
                 total += event.steps * np.array(_curve_of_dp_accounting(event.noise_multiplier, probability))
             case DiscreteGaussian():
                 total += orders * event.sensitivity_squared / (2 * event.variance)
-    return float(rdp_privacy_accountant.compute_epsilon(orders, total, delta)[0])
+    return float(rdp_privacy_accountant.compute_epsilon(orders.tolist(), total.tolist(), delta)[0])
 
 
 def _check(cap: RenyiFilter, theirs: float) -> None:

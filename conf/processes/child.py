@@ -24,7 +24,7 @@ def leave_with_supervisor() -> None:
 
 
 def main() -> None:
-    """``python -m experiments.engines.child MODULE:FUNCTION [ARGUMENT ...]``."""
+    """``python -m conf.processes.child MODULE:FUNCTION [ARGUMENT ...]``."""
     module, _, function = sys.argv[1].partition(":")
     leave_with_supervisor()
     sys.argv = sys.argv[1:]

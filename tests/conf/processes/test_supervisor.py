@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.engines.processes import PROCESSES_FILE, Program, Supervisor
+from conf.processes.supervisor import PROCESSES_FILE, Program, Supervisor
 from federation.errors import TransportError
 from tests.conftest import ROOT
 from tests.e2e.flower_study import alive, gone
@@ -85,7 +85,7 @@ def test_a_program_that_is_killed_is_started_again(tmp_path, environment):
 def test_no_program_outlives_a_supervisor_that_is_killed(tmp_path, environment):
     script = (
         "import sys, time; from pathlib import Path; import os\n"
-        "from experiments.engines.processes import Program, Supervisor\n"
+        "from conf.processes.supervisor import Program, Supervisor\n"
         "folder = Path(sys.argv[1]); ready = folder / 'one.ready'\n"
         f"one = Program('one', '{MODULE}:serve', (str(ready),), ready.is_file)\n"
         "supervisor = Supervisor(folder / 'run', dict(os.environ)).__enter__()\n"

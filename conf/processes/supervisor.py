@@ -32,7 +32,7 @@ class Program:
 
     Args:
         name: Unique among the programs of a supervisor; names the log.
-        entry: ``module:function``, started by :mod:`experiments.engines.child`.
+        entry: ``module:function``, started by :mod:`conf.processes.child`.
         arguments: Its command line.
         ready: Whether it answers.
     """
@@ -133,7 +133,7 @@ class Supervisor:
         (self.folder / PROCESSES_FILE).unlink(missing_ok=True)
 
     def _spawned(self, program: Program) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "experiments.engines.child", program.entry, *program.arguments]
+        command = [sys.executable, "-m", "conf.processes.child", program.entry, *program.arguments]
         with self.log_of(program.name).open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own interpreter and our own modules
                 command,

@@ -28,24 +28,10 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
+from federation.protocol.flower_bundle import BUNDLE
+
 _LOG: Final = logging.getLogger("cohortium.coordinator")
 _HEARTBEAT_SECONDS: Final = 10.0
-_BUNDLE: Final = b"""\
-[project]
-name = "cohortium"
-version = "1.0.0"
-description = "Names the installed package; ships no code."
-license = { text = "Apache-2.0" }
-
-[tool.flwr.app]
-publisher = "cohortium"
-
-[tool.flwr.app.components]
-serverapp = "aggregator.superlink:installed"
-clientapp = "site_client.gateway.app:installed"
-
-[tool.flwr.app.config]
-"""
 
 
 class LinkGrid(HttpGrid):
@@ -151,7 +137,7 @@ class Link:
 
 
 def _start_run(address: str) -> int:
-    content, _ = build_fab_from_files({"pyproject.toml": _BUNDLE})
+    content, _ = build_fab_from_files({"pyproject.toml": BUNDLE})
     client = _control(address)
     try:
         return client.StartRun(StartRunRequest(fab=fab_to_proto(Fab("", content, {})))).run_id

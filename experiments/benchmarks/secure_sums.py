@@ -7,6 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from experiments.benchmarks.alternation import Comparison
 from federation.privacy.randomness import RandomStreams, fresh_streams
@@ -16,13 +19,16 @@ from federation.protocol.secure_sum.contributing import Numbers, mask_numbers
 from federation.protocol.secure_sum.folding import AwaitingInputs
 from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.masking import BLOCK_BYTES, Mask, MaskStream, mask
+from federation.protocol.secure_sum.opening import MASKS_AT_A_TIME
 from federation.protocol.secure_sum.quantization import UpdateEncoding
 from federation.protocol.secure_sum.terms import KeyBatch, SecureSumTerms
 from federation.protocol.signatures import SigningKey
 
 SIZES: Final = (100_000, 1_000_000, 10_000_000)
 SITES: Final = (10, 50, 200)
-_FLOWER: Final = ((1_000_000, 10), (1_000_000, 50))
+_PEERS: Final = ((1_000_000, 10), (1_000_000, 50))
+"""Where Flower's primitives and the plainest fused loop are measured too."""
+_FUSED_BYTES: Final = 2**18
 _KEY_BYTES: Final = 32
 _WORD_BYTES: Final = 4
 _CLIP: Final = 8.0
@@ -61,6 +67,49 @@ def _key_streams(size: int, streams_of: int, streams: RandomStreams) -> Callable
     return work
 
 
+def _fused(size: int, sites: int, streams: RandomStreams) -> Callable[[], None]:
+    """The plainest loop that rounds and masks: float32 rounding, plain AES-256-CTR and additions over one block after another."""
+    values = streams.stream("values", size).standard_normal(size, dtype=np.float32)
+
+    def work() -> None:
+        generator = streams.stream("keys")
+        ciphers = [_counter_mode(generator.bytes(_KEY_BYTES)) for _ in range(sites)]
+        coins = _counter_mode(generator.bytes(_KEY_BYTES))
+        zeros, scratch = bytes(_FUSED_BYTES), memoryview(bytearray(_FUSED_BYTES))
+        words = np.frombuffer(scratch, dtype="<u4")
+        masked = np.empty(size, dtype="<u4")
+        scale = np.float32((2**24 - 1) / _CLIP)
+        for start in range(0, size, len(words)):
+            block = masked[start : start + len(words)]
+            length = _WORD_BYTES * len(block)
+            coins.update_into(zeros[:length], scratch[:length])
+            scaled = np.clip(values[start : start + len(block)], -_CLIP, _CLIP) * scale
+            scaled += words[: len(block)] * np.float32(2.0**-32)
+            np.copyto(block.view("<i4"), np.floor(scaled, out=scaled), casting="unsafe")
+            for cipher in ciphers:
+                cipher.update_into(zeros[:length], scratch[:length])
+                np.add(block, words[: len(block)], out=block)
+
+    return work
+
+
+def _counter_mode(key: bytes) -> CipherContext:
+    return Cipher(AES256(key), CTR(bytes(16))).encryptor()
+
+
+def _unmasking(size: int, sites: int, streams: RandomStreams) -> Callable[[], None]:
+    """The aggregator takes the masks of as many survivors from the sum, in the steps of ``AwaitingAnswers.open``."""
+    narrow = np.zeros(size, dtype="<u4")
+
+    def work() -> None:
+        generator = streams.stream("keys")
+        for start in range(0, sites, MASKS_AT_A_TIME):
+            some = range(start, min(start + MASKS_AT_A_TIME, sites))
+            mask(np.empty(0, dtype="<u8"), narrow, [Mask(generator.bytes(_KEY_BYTES), is_added=False) for _ in some])
+
+    return work
+
+
 def _flower(size: int, sites: int, streams: RandomStreams) -> Callable[[], None]:
     """The same with the primitives of Flower's SecAgg+: quantise, one pseudo-random vector for each peer, additions."""
     values = streams.stream("values", size).standard_normal(size, dtype=np.float32)
@@ -92,28 +141,33 @@ def _once(make: _Make, size: int, sites: int, streams: RandomStreams) -> Callabl
 
 
 def secure_sum_comparisons() -> tuple[Comparison, ...]:
-    """Masking beside bare key-streams for every size and number of sites, and beside Flower's primitives for two."""
+    """Masking and unmasking beside bare key-streams, and masking beside the plainest fused loop and Flower's primitives."""
     streams = fresh_streams().child("benchmark")
     found = [
         Comparison(
-            name=f"masking_{size:.0e}_{sites}".replace("e+0", "e"),
-            question=f"masking {size:,} parameters for {sites} sites / {sites + 1} bare key-streams as long",
-            ours=_once(_masking, size, sites, streams),
-            floor=_once(_key_streams, size, sites + 1, streams),
-            unit="contribution",
+            name=f"{name}_{size:.0e}_{sites}".replace("e+0", "e"),
+            question=f"{name} {size:,} parameters for {sites} sites / {sites} bare key-streams as long",
+            ours=_once(make, size, sites, streams),
+            floor=_once(_key_streams, size, sites, streams),
+            unit=unit,
         )
+        for name, make, unit in (("masking", _masking, "contribution"), ("unmasking", _unmasking, "sum"))
         for size in SIZES
         for sites in SITES
     ]
     found += [
         Comparison(
-            name=f"flower_masking_{size:.0e}_{sites}".replace("e+0", "e"),
-            question=f"masking {size:,} parameters for {sites} sites / the same with Flower's SecAgg+ primitives",
+            name=f"{name}_{size:.0e}_{sites}".replace("e+0", "e"),
+            question=f"masking {size:,} parameters for {sites} sites / the same {peer}",
             ours=_once(_masking, size, sites, streams),
-            floor=_once(_flower, size, sites, streams),
+            floor=_once(make, size, sites, streams),
             unit="contribution",
         )
-        for size, sites in _FLOWER
+        for name, make, peer in (
+            ("fused_masking", _fused, "in the plainest fused loop: rounding, AES-256-CTR, additions"),
+            ("flower_masking", _flower, "with Flower's SecAgg+ primitives"),
+        )
+        for size, sites in _PEERS
     ]
     return tuple(found)
 

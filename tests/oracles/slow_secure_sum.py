@@ -47,9 +47,9 @@ def public_key(private: bytes) -> bytes:
 
 
 def keystream(key: bytes, length: int) -> bytes:
-    """SP 800-38A, section 6.5, from the counter zero: each block enciphered by itself."""
+    """SP 800-38A, section 6.5, from the counter 2 (SP 800-38D with a zero nonce): each block enciphered by itself."""
     encryptor = Cipher(AES256(key), ECB()).encryptor()
-    blocks = [encryptor.update(counter.to_bytes(16, "big")) for counter in range(-(-length // 16))]
+    blocks = [encryptor.update(counter.to_bytes(16, "big")) for counter in range(2, 2 - (-length // 16))]
     return b"".join(blocks)[:length]
 
 

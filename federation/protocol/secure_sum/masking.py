@@ -1,8 +1,11 @@
 """Masks: AES-256-CTR key-streams added to or taken from a vector, block by block while it is in the cache.
 
 One key serves one contribution: its stream covers the 64-bit part and then the 32-bit part. What fills a block (rounding to the
-ring), every mask and what reads the result (a hash) work on the same few kilobytes before the next block begins. AES-256-CTR (NIST
-SP 800-38A, section 6.5, counter from zero) is what OpenSSL makes fastest: 0.55 ns a word where ChaCha20 takes 0.75.
+ring), every mask and what reads the result (a hash) work on the same few kilobytes before the next block begins.
+
+The key-stream is AES-256-CTR (NIST SP 800-38A, section 6.5) with counters from 2 on, which is what AES-256-GCM with a zero nonce
+enciphers with (SP 800-38D, section 7.1). OpenSSL computes it faster in that mode, tag and all, than as plain CTR on processors with
+vector AES: 0.34 ns a word where CTR takes 0.53 and ChaCha20 0.75. The tag is never asked for.
 """
 
 from __future__ import annotations
@@ -13,16 +16,16 @@ from typing import Final, TypeVar
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
-from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from federation.errors import InvalidInputError
 from federation.protocol.secure_sum.layout import Ring32, Ring64
 
-BLOCK_BYTES: Final = 2**16
+BLOCK_BYTES: Final = 2**18
 MASK_KEY_BYTES: Final = 32
 _ZEROS: Final = memoryview(bytes(BLOCK_BYTES))
-_COUNTER: Final = bytes(16)
-"""A key serves one stream only, so every stream may begin at zero."""
+_NONCE: Final = bytes(12)
+"""A key serves one stream only, so every stream may begin with the same counter."""
 
 _Ring = TypeVar("_Ring", Ring32, Ring64)
 Fill32 = Callable[[int, Ring32], None]
@@ -34,7 +37,7 @@ Read = Callable[[memoryview], None]
 
 
 class MaskStream:
-    """The key-stream of one key, from its beginning.
+    """The key-stream of one key, from its beginning; at most 64 GiB, where GCM's counter ends.
 
     Args:
         key: 32 secret bytes. Never shown.
@@ -48,7 +51,7 @@ class MaskStream:
     def __init__(self, key: bytes) -> None:
         if len(key) != MASK_KEY_BYTES:
             raise InvalidInputError(f"expected a key of {MASK_KEY_BYTES} bytes, got {len(key)}")
-        self._encryptor = Cipher(AES256(key), CTR(_COUNTER)).encryptor()
+        self._encryptor = Cipher(AES256(key), GCM(_NONCE)).encryptor()
 
     def write(self, buffer: memoryview) -> None:
         """Write the next bytes.

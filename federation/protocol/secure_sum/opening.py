@@ -15,7 +15,8 @@ from federation.protocol.secure_sum.messages import OPENING_BYTES, Advertisement
 from federation.protocol.secure_sum.shamir import ELEMENT_BYTES, Recombination
 from federation.protocol.secure_sum.wire import Bytes, refused
 
-_MASKS_AT_A_TIME: Final = 64
+MASKS_AT_A_TIME: Final = 64
+"""Their states fit in the cache beside the block."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class AwaitingAnswers:
                 sites=",".join(terms.names(senders)),
             )
         remaining = self._remaining(senders)
-        for start in range(0, len(remaining), _MASKS_AT_A_TIME):
-            some = [Mask(item.key, is_added=item.is_added) for item in remaining[start : start + _MASKS_AT_A_TIME]]
+        for start in range(0, len(remaining), MASKS_AT_A_TIME):
+            some = [Mask(item.key, is_added=item.is_added) for item in remaining[start : start + MASKS_AT_A_TIME]]
             mask(self.wide, self.narrow, some)
         if not self.layout.has_count(self.wide, self.narrow, survivors=len(self.survivors)):
             raise SecureSumError(

@@ -20,15 +20,16 @@ from experiments.settings import SimulationSettings
 from federation.durable_files import write_durably
 from federation.errors import CohortiumError, ConfigurationError
 
-RULES: Final = {
-    "plain": "plain",
-    "trimmed_mean": "open_robust",
-    "median": "open_robust_median",
-    "krum": "open_robust_krum",
-    "geometric_median": "open_robust_geometric_median",
-    "fltrust": "open_robust_fltrust",
+RULES: Final[dict[str, tuple[str, ...]]] = {
+    "plain": ("aggregation=plain",),
+    "trimmed_mean": ("aggregation=open_robust",),
+    "median": ("aggregation=open_robust_median",),
+    "krum": ("aggregation=open_robust_krum",),
+    "geometric_median": ("aggregation=open_robust_geometric_median",),
+    "fltrust": ("aggregation=open_robust_fltrust",),
+    "masked": ("aggregation=masked", "aggregation.masked.held_out_bound=0.01"),
 }
-"""Ways of combining updates, and the option of ``aggregation`` of each."""
+"""Ways of combining updates, and the settings of each."""
 QUIET: Final = ("tracking=none", "evaluation.release=none")
 
 
@@ -96,7 +97,7 @@ def fight(contest: Contest, overrides: Sequence[str], *, rules: Sequence[str], a
     """
     found: list[Bout] = []
     for name in dict.fromkeys(rules):
-        choice = _settings((*overrides, f"aggregation={RULES[name]}")).aggregation
+        choice = _settings((*overrides, *RULES[name])).aggregation
         found += [contest.run(name, choice, attack) for attack in (None, *attacks)]
     return found
 

@@ -16,7 +16,9 @@ from aggregator.coordinator import run_study
 from aggregator.tracking import NullTracker
 from aggregator.transport import Transport
 from experiments.attacks.malice import Attack, MaliciousTransport, flipped
+from experiments.attacks.masked import BLIND, run_masked
 from experiments.engines.inline import InlineTransport
+from experiments.identities import make_identities, public_keys
 from experiments.point_metrics import point_metrics
 from experiments.predictions import SitePredictions, joined, scored
 from experiments.preparation import PreparedSites, prepare_sites
@@ -52,6 +54,8 @@ class Bout(Document):
     """By site: rounds in which its update was left out."""
     reasons: dict[str, str] = {}
     """By such a site: why, the first time."""
+    rounds_rolled_back: tuple[int, ...] = ()
+    """Rounds whose model the held-out gate refused."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Contest:
         """
         manifest = self._manifest(choice)
         name = attack or "none"
+        if manifest.aggregation.masked is not None and attack is not None and attack in BLIND:
+            return Bout(rule=rule, attack=name, auroc=None, note="nobody sees the honest updates")
         try:
             with tempfile.TemporaryDirectory(dir=self.folder, prefix="bout-") as place:
                 result = self._study(manifest, attack, Path(place))
@@ -95,6 +101,7 @@ class Contest:
             note="" if found else "predictions not finite",
             rounds_excluded=counts,
             reasons=reasons,
+            rounds_rolled_back=tuple(entry.round_number for entry in result.rounds if entry.rolled_back),
         )
 
     def _manifest(self, choice: AggregationChoice) -> StudyManifest:
@@ -107,8 +114,19 @@ class Contest:
                 rule = rule.model_copy(update={"root": self._largest_honest()})
             changes["robust"] = choice.robust.model_copy(update={"byzantine": faulty, "rule": rule})
         aggregation = compose_aggregation(choice.model_copy(update=changes), sites)
-        data = self.prepared.manifest.as_data() | {"aggregation": aggregation.as_data()}
+        roster = [entry.as_data() for entry in self.prepared.manifest.roster]
+        if choice.masked is not None:
+            keys = public_keys(self._identities)
+            roster = [entry | {"public_key": keys[str(entry["site"])]} for entry in roster]
+        data = self.prepared.manifest.as_data() | {"aggregation": aggregation.as_data(), "roster": roster}
         return StudyManifest.from_data(data, error=ConfigurationError)
+
+    @property
+    def _identities(self) -> dict[str, Path]:
+        manifest = self.prepared.manifest
+        sites = [entry.site for entry in manifest.roster]
+        seed, provenance = self.settings.seeds[0], manifest.cohort.provenance
+        return make_identities(sites, self.folder / "identities", seed=seed, provenance=provenance)
 
     def _largest_honest(self) -> str:
         honest = [entry for entry in self.prepared.manifest.roster if entry.site not in self.malicious]
@@ -116,6 +134,18 @@ class Contest:
 
     def _study(self, manifest: StudyManifest, attack: Attack | None, place: Path) -> StudyResult:
         seed = self.settings.seeds[0]
+        if manifest.aggregation.masked is not None:
+            patients = {data.site: self._patients(data.site, attack) for data in self.prepared.data}
+            return run_masked(
+                manifest,
+                self.prepared,
+                attack=attack,
+                malicious=self.malicious,
+                patients=patients,
+                identities=self._identities,
+                seed=seed,
+                place=place,
+            )
         agents = {
             data.site: SiteAgent(
                 SiteFolder.create(

@@ -101,8 +101,11 @@ class SecureSums:
                     "%s of round %d, attempt %d: %s", request.purpose, request.round_number, batch.attempt, failure
                 )
                 reason = str(failure.facts.get("reason", "failed"))
-                if number + 1 == attempts:
-                    raise self._given_up(request, attempts=attempts, reason=reason) from failure
+                if reason == "dealt_wrongly":
+                    # Survivors answered for this round and must not for another attempt at it: nothing is left to try.
+                    self._dropouts[str(failure.facts["sites"])] = reason
+                if reason == "dealt_wrongly" or number + 1 == attempts:
+                    raise self._given_up(request, attempts=number + 1, reason=reason) from failure
                 batch = _again(batch, request.round_number)
         raise AssertionError  # the loop returns or raises
 

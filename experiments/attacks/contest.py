@@ -135,13 +135,12 @@ class Contest:
     def _study(self, manifest: StudyManifest, attack: Attack | None, place: Path) -> StudyResult:
         seed = self.settings.seeds[0]
         if manifest.aggregation.masked is not None:
-            patients = {data.site: self._patients(data.site, attack) for data in self.prepared.data}
             return run_masked(
                 manifest,
                 self.prepared,
                 attack=attack,
                 malicious=self.malicious,
-                patients=patients,
+                patients=self.prepared.patient_files,
                 identities=self._identities,
                 seed=seed,
                 place=place,

@@ -1,7 +1,8 @@
 """Attacks from inside a secure sum: nobody sees a single update, so what stops them is the gate that looks at the model.
 
 Malicious sites ignore the norm bound that honest sites enforce on themselves. They attack in two rounds in the middle of the study:
-were they to attack in every round, every round would be rolled back, and the consortium would look for them by other means.
+were they to attack in every round, every round would be rolled back, and the consortium would look for them by other means. What
+the gate cannot see is an attack that only slows learning down, round after round, and makes no model worse than the one before.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import numpy as np
 from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import run_study
 from aggregator.tracking import NullTracker
-from experiments.attacks.malice import Attack, tampered
+from experiments.attacks.malice import Attack, flipped, tampered
 from experiments.engines.inline import InlineTransport
 from experiments.preparation import PreparedSites
 from experiments.study_run import held_out_loss
+from federation.data.prepared_features import PreparedFeatures
 from federation.privacy.randomness import RandomStreams, seeded_streams
 from federation.protocol.messages import Envelope, TrainReply, TrainRequest, read_envelope
 from federation.study.manifest import StudyManifest
@@ -52,13 +54,27 @@ class MaliciousAgent(SiteAgent):
 
     def __init__(self, folder: SiteFolder, *, attack: Attack, streams: RandomStreams) -> None:
         super().__init__(folder)
-        self._attack = attack
+        self._attack: Attack = attack
         self._attack_streams = streams
+
+    def _trained(
+        self, round_number: int, envelope: Envelope, start: np.ndarray, prepared: PreparedFeatures | None
+    ) -> Envelope:
+        truth = self._data
+        if self._attack == "label_flip" and self._is_attacked(round_number):
+            self._data = flipped(truth)
+        try:
+            return super()._trained(round_number, envelope, start, prepared)
+        finally:
+            self._data = truth
+
+    def _is_attacked(self, round_number: int) -> bool:
+        return round_number in attacked_rounds(self._manifest.schedule.rounds)
 
     def _sent(self, request: Envelope, reply: bytes) -> bytes:
         header, masked = request.header, self._manifest.aggregation.masked
-        rounds = attacked_rounds(self._manifest.schedule.rounds)
-        if not isinstance(header, TrainRequest) or header.round_number not in rounds or self._participant is None:
+        is_attack = isinstance(header, TrainRequest) and self._is_attacked(header.round_number)
+        if not isinstance(header, TrainRequest) or not is_attack or self._participant is None:
             return super()._sent(request, reply)
         own = read_envelope(reply)
         assert isinstance(own.header, TrainReply)  # noqa: S101 - the agent's own answer to a request to train

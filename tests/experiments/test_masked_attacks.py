@@ -31,7 +31,7 @@ def clean(contest: Contest) -> Bout:
     return found
 
 
-@pytest.mark.parametrize("attack", ["sign_flip", "huge"])
+@pytest.mark.parametrize("attack", ["sign_flip", "huge", "label_flip"])
 def test_harm_is_rolled_back_in_the_round_in_which_it_is_done(contest: Contest, clean: Bout, attack: Attack) -> None:
     found = _bout(contest, attack)
     assert found.rounds_rolled_back == ATTACKED

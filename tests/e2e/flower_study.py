@@ -96,7 +96,15 @@ class Killer:
             return
         self.points.discard(point)
         self.killed.append(point)
-        os.kill(os.getpid() if self.target == "coordinator" else pids(self.folder)[self.target], signal.SIGKILL)
+        os.kill(os.getpid() if self.target == "coordinator" else self._running(), signal.SIGKILL)
+
+    def _running(self, seconds=60.0):
+        """The target's process; it may have been killed at the point before and be on its way back."""
+        end = time.monotonic() + seconds
+        while not alive([number := pids(self.folder)[self.target]]):
+            assert time.monotonic() < end, f"{self.target} does not come back"
+            time.sleep(0.02)
+        return number
 
 
 def alive(numbers):

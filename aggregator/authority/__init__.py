@@ -1,0 +1,1 @@
+"""The consortium's authority: certificates, its register, and who becomes a member."""

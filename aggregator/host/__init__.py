@@ -1,0 +1,1 @@
+"""The aggregator's host: Flower's SuperLink, the gate in front of it, MLflow, and one coordinator per launched study."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from federation.errors import ManifestError, PrivacyRefusedError
-
-if TYPE_CHECKING:
-    from federation.study.manifest import StudyManifest
+from federation.errors import ManifestError
 
 app = typer.Typer(help="Check, seal and show study manifests.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -26,11 +23,11 @@ _Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON
 def check(file: _File, *, as_json: _Json = False) -> None:
     """Validate a manifest, its cohort and its privacy arithmetic, and print what it says."""
     from aggregator.manifest_file import read_manifest_file
+    from aggregator.study_checks import check_study
 
     read = read_manifest_file(file)
     manifest = read.manifest
-    manifest.cohort.check_against(manifest.contract)
-    promise = _check_promise(manifest)
+    promise = check_study(manifest)
     facts = {
         "study": f"{manifest.study}, version {manifest.version}",
         "title": manifest.title,
@@ -75,11 +72,11 @@ def seal(
 ) -> None:
     """Validate a manifest and write it with its digest, every default written out."""
     from aggregator.manifest_file import read_manifest_file
+    from aggregator.study_checks import check_study
     from federation.durable_files import write_durably
 
     manifest = read_manifest_file(file).manifest
-    manifest.cohort.check_against(manifest.contract)
-    _check_promise(manifest)
+    check_study(manifest)
     content = manifest.sealed().encode()
     if output.exists() and (output.is_dir() or output.read_bytes() != content):
         raise ManifestError(
@@ -112,23 +109,3 @@ def schema() -> None:
     from federation.study.manifest import StudyManifest
 
     typer.echo(json.dumps(StudyManifest.model_json_schema(), indent=1, ensure_ascii=False))
-
-
-def _check_promise(manifest: StudyManifest) -> str:
-    """The privacy promise in words, after recomputing what the whole study would spend."""
-    from federation.privacy.accounting import epsilon_of_cost
-    from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
-
-    privacy = manifest.privacy
-    if isinstance(privacy, NoPrivacy):
-        return "none: no guarantee"
-    cost = manifest.privacy_cost() if isinstance(privacy, PatientLevelPrivacy) else manifest.site_cost()
-    epsilon = epsilon_of_cost(cost, delta=privacy.delta)
-    if epsilon > privacy.epsilon:
-        raise PrivacyRefusedError(
-            f"privacy.noise_multiplier: expected noise that keeps epsilon {privacy.epsilon:g} over "
-            f"{manifest.schedule.rounds} rounds and {len(manifest.evaluation_rounds())} evaluations, got "
-            f"{privacy.noise_multiplier:g}, which spends {epsilon:.4g}",
-            remedy="raise the noise multiplier, shorten the schedule, or promise a larger epsilon",
-        )
-    return f"{privacy.target}; the whole study spends {epsilon:.4g}"

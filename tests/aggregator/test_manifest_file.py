@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aggregator.manifest_file import LARGEST_FILE, read_manifest_file
+from aggregator.manifest_file import read_manifest_file
+from conf.strict_yaml import LARGEST_FILE
 from federation.errors import ManifestError, TamperedManifestError
 from tests.small_study import manifest, manifest_data, private
 
@@ -59,7 +60,7 @@ def test_a_changed_sealed_manifest_is_refused(tmp_path: Path) -> None:
     [
         ("study: a\nstudy: b\n", "the key 'study' is written twice"),
         ('{"study": "a", "study": "b"}', "expected every key once, got ['study'] twice"),
-        ("a: &x [1, 2]\nb: *x\n", "aliases are not used in a manifest"),
+        ("a: &x [1, 2]\nb: *x\n", "aliases are not used in such a document"),
         ("study: [1, 2\n", "got an error in line 2"),
         ("{", "got an error in line 1"),
         ("a: !!python/object:os.system {}\n", "could not determine a constructor"),

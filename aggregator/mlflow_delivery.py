@@ -98,8 +98,8 @@ def require_mlflow() -> None:
 
 
 def _send_all(outbox: Outbox, target: TrackingTarget) -> None:
-    with _connected(target) as client:
-        session = _Session(client, outbox, target, _experiment(client, target))
+    with connected(target) as client:
+        session = _Session(client, outbox, target, experiment_of(client, target))
         session.find_study_run()
         while events := outbox.pending(target, limit=_EVENTS_AT_ONCE):
             for group in _groups(events):
@@ -107,7 +107,7 @@ def _send_all(outbox: Outbox, target: TrackingTarget) -> None:
 
 
 @contextmanager
-def _connected(target: TrackingTarget) -> Generator[MlflowClient]:
+def connected(target: TrackingTarget) -> Generator[MlflowClient]:
     """A client. A new database is filled with tables, which takes seconds; processes take turns at that."""
     os.environ.update(HARDENED)
     for name, value in _PATIENCE.items():
@@ -130,7 +130,8 @@ def _connected(target: TrackingTarget) -> Generator[MlflowClient]:
         yield client
 
 
-def _experiment(client: MlflowClient, target: TrackingTarget) -> str:
+def experiment_of(client: MlflowClient, target: TrackingTarget) -> str:
+    """The target's name of the experiment, made if it is absent."""
     from mlflow.exceptions import MlflowException
 
     if found := client.get_experiment_by_name(target.experiment):

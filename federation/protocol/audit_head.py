@@ -93,18 +93,17 @@ class AuditHead(Document):
         """The signed part alone."""
         return self.model_copy(update={"since": None, "links": ()})
 
-    def continues(self, earlier: AuditHead) -> bool:
-        """Whether the links prove that this log is ``earlier`` continued, or that it is ``earlier``."""
-        if (self.log, self.public_key) != (earlier.log, earlier.public_key):
-            return False
-        if self.sequence == earlier.sequence:
-            return self.entry_hash == earlier.entry_hash
-        if self.since != earlier.sequence:
-            return False
-        reached = earlier.entry_hash
-        for digest in self.links:
-            reached = chained(reached, digest)
-        return reached == self.entry_hash
+    def hashes_from(self, start: str) -> dict[int, str]:
+        """Hashes of entries ``since + 1`` to ``sequence`` as the links make them; empty if they do not lead to ``entry_hash``.
+
+        Args:
+            start: Hash of entry ``since``.
+        """
+        hashes: dict[int, str] = {}
+        reached = start
+        for number, digest in enumerate(self.links, start=(self.since or 0) + 1):
+            reached = hashes[number] = chained(reached, digest)
+        return hashes if reached == self.entry_hash else {}
 
 
 class CounterSignature(Document):

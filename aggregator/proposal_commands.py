@@ -45,7 +45,9 @@ def register(study_app: typer.Typer) -> None:
 
 
 def lead_key(
-    *, output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the key. Keep it secret.")]
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the key. Keep it secret.")],
+    as_json: _Json = False,
 ) -> None:
     """Make the key with which a lead signs, and print its public part, which sites put into their policy.
 
@@ -55,6 +57,9 @@ def lead_key(
     from federation.governance.fingerprints import spoken
 
     key = make_lead_key(output).public_key
+    if as_json:
+        typer.echo(json.dumps({"lead": key, "read_out": spoken(key), "secret": str(output)}, indent=1))
+        return
     _say(f"public key: {key}")
     _say(f"by telephone: {spoken(key)}")
     _say(f"secret part: {output}")

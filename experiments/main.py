@@ -19,7 +19,11 @@ import click
 import typer
 from rich.console import Console
 
+from aggregator import launch_commands, proposal_commands, release_commands
+from aggregator.audit_log_commands import audit_app as coordinator_audit_app
+from aggregator.authority.commands import app as consortium_app
 from aggregator.commands import app as study_app
+from aggregator.host.commands import app as aggregator_app
 from aggregator.tracking_commands import app as tracking_app
 from experiments import audit_commands, commands, plan_commands
 from federation.errors import (
@@ -29,6 +33,8 @@ from federation.errors import (
     MissingDependencyError,
     StudyInterruptedError,
 )
+from site_client import approval_commands, enrolment_commands, score_commands
+from site_client.audit_commands import audit_app as site_audit_app
 from site_client.commands import app as site_app
 
 EXTRA_OF_PACKAGE: Final = {
@@ -42,6 +48,8 @@ EXTRA_OF_PACKAGE: Final = {
     "mlflow": "aggregator",
     "jinja2": "aggregator",
     "matplotlib": "aggregator",
+    "onnx": "aggregator",
+    "onnxruntime": "aggregator",
     "opacus": "site",
     "duckdb": "site",
     "pint": "site",
@@ -65,6 +73,14 @@ app.command("audit")(audit_commands.audit)
 app.add_typer(commands.studies_app, name="studies")
 app.add_typer(commands.sweep_app, name="sweep")
 plan_commands.register(study_app)
+for part in (proposal_commands, launch_commands, release_commands):
+    part.register(study_app)
+for part in (enrolment_commands, approval_commands, score_commands):
+    part.register(site_app)
+site_app.add_typer(site_audit_app, name="audit")
+aggregator_app.add_typer(coordinator_audit_app, name="audit")
+app.add_typer(consortium_app, name="consortium")
+app.add_typer(aggregator_app, name="aggregator")
 app.add_typer(study_app, name="study")
 app.add_typer(tracking_app, name="tracking")
 app.add_typer(site_app, name="site")

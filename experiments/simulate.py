@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aggregator.tracking import TrackingTarget, mlflow_ui_command
 from experiments.settings import SimulationSettings
@@ -26,7 +26,6 @@ from federation.errors import CheckpointError, CohortiumError, ConfigurationErro
 from federation.identifiers import TaskKind
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from rich.console import Console
 
     from experiments.preparation import PreparedSites
@@ -281,15 +280,10 @@ def _conclude(
 
 def _record(run: SeedRun, folder: Path, task: TaskKind) -> None:
     """Model, final figures and references of one seed."""
-    from safetensors.numpy import save
+    from federation.study.model_file import model_bytes
 
-    model = folder / "model.safetensors"
-    metadata = {"cohortium": json.dumps({"manifest": run.outcome.manifest.digest})}
-    result = run.outcome.result
-    arrays: dict[str, NDArray[Any]] = {"parameters": result.parameters}
-    if result.prepared is not None:  # the model is of no use without the map of its features
-        arrays |= {f"preparation/{name}": vector for name, vector in result.prepared.to_arrays().items()}
-    write_durably(model, save(arrays, metadata))
+    model, result = folder / "model.safetensors", run.outcome.result
+    write_durably(model, model_bytes(run.outcome.manifest.digest, result.parameters, result.prepared))
     run.tracker.record_artefact(model, folder="model")
     run.tracker.record_artefact(folder / "manifest.json")
     for row in summary_rows(task, [run.outcome.predictions]):

@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.errors import ConfigurationError, ManifestError
+from site_client import process_commands
 from site_client.ledger_commands import ledger_app
+from site_client.site_home import HOME_VARIABLE, SiteLayout
 
 if TYPE_CHECKING:
     from federation.data.cohort import CohortDefinition
@@ -23,6 +25,7 @@ app = typer.Typer(help="Work at a hospital.", no_args_is_help=True, pretty_excep
 data_app = typer.Typer(help="The site's own records.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
 app.add_typer(ledger_app, name="ledger")
+process_commands.register(app)
 
 _Contract = Annotated[Path | None, typer.Option("--contract", help="Data contract, YAML or JSON.")]
 _Manifest = Annotated[Path | None, typer.Option("--manifest", help="Sealed study manifest: contract and cohort.")]
@@ -81,12 +84,28 @@ def verdict(
 def doctor(
     *,
     folder: Annotated[Path, typer.Option("--folder", help="Where the site's data and state are kept.")] = Path(),
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", envvar=HOME_VARIABLE, help="An enrolled site's home folder: looks at the network too."),
+    ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            "--proxy", envvar=["HTTPS_PROXY", "https_proxy"], help="HTTP proxy to the gate: http://host:port."
+        ),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Check that this machine can take part: Python, packages, folder, processor."""
+    """Check that this machine can take part: Python, packages, folder, processor; with --home also the way to the gate."""
     from site_client.machine_checks import MachineReport, check_machine
 
-    report: MachineReport = check_machine(folder)
+    layout = None if home is None else SiteLayout(home)
+    report: MachineReport = check_machine(folder if layout is None else layout.folder)
+    if layout is not None:
+        from site_client.network_checks import check_network
+
+        found = check_network(layout, proxy=proxy, now=dt.datetime.now(tz=dt.UTC))
+        report = MachineReport(checks=(*report.checks, *found))
     if as_json:
         typer.echo(report.model_dump_json(indent=1))
     else:

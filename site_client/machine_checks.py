@@ -102,4 +102,9 @@ def _threads() -> tuple[MachineCheck, ...]:
             passed=True,
             remedy="" if threads <= cores else "set OMP_NUM_THREADS to the number of cores for speed",
         ),
+        MachineCheck(
+            name="GPU",
+            found=torch.cuda.get_device_name() if torch.cuda.is_available() else "none; the processor is used",
+            passed=True,
+        ),
     )

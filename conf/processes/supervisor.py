@@ -26,6 +26,10 @@ _SETTLED_SECONDS: Final = 30.0
 PROCESSES_FILE: Final = "processes.json"
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Program:
     """What to run, and how to see that it is ready.
@@ -35,12 +39,19 @@ class Program:
         entry: ``module:function``, started by :mod:`conf.processes.child`.
         arguments: Its command line.
         ready: Whether it answers.
+        prefix: A command that becomes the program after it has changed what the program may do, such as ``setpriv``; it must not
+            start another process.
+        over: Whether its work is done: then it is not started again after it ended.
+        environment: Its own, in place of the supervisor's: what one program knows, another may not.
     """
 
     name: str
     entry: str
     arguments: tuple[str, ...]
     ready: Callable[[], bool]
+    prefix: tuple[str, ...] = ()
+    over: Callable[[], bool] = _never
+    environment: Mapping[str, str] | None = None
 
 
 @dataclass
@@ -50,6 +61,22 @@ class _Running:
     started: float
     deaths: int = 0
     restart_at: float = 0.0
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class ProgramState:
+    """How one program is, at this moment.
+
+    Args:
+        process: Its number, 0 if it does not run.
+        restarts: How often it was started again.
+        over: Its work is done.
+    """
+
+    process: int
+    restarts: int
+    over: bool
 
 
 @dataclass
@@ -114,6 +141,28 @@ class Supervisor:
                     )
                 time.sleep(_WATCH_SECONDS / 2)
 
+    def states(self) -> dict[str, ProgramState]:
+        """Every program by name."""
+        with self._lock:
+            return {
+                name: ProgramState(
+                    process=running.process.pid if running.process.poll() is None else 0,
+                    restarts=running.restarts,
+                    over=running.process.poll() is not None and running.program.over(),
+                )
+                for name, running in self._running.items()
+            }
+
+    def forget(self, name: str) -> None:
+        """Forget a program that has ended for good, so that its name is free again."""
+        with self._lock:
+            running = self._running.get(name)
+            if running is not None and running.process.poll() is not None:
+                if running.process.stdin is not None:
+                    running.process.stdin.close()
+                del self._running[name]
+                self._publish()
+
     def close(self) -> None:
         """End all programs. Safe to call twice."""
         self._closing.set()
@@ -133,14 +182,14 @@ class Supervisor:
         (self.folder / PROCESSES_FILE).unlink(missing_ok=True)
 
     def _spawned(self, program: Program) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "conf.processes.child", program.entry, *program.arguments]
+        command = [*program.prefix, sys.executable, "-m", "conf.processes.child", program.entry, *program.arguments]
         with self.log_of(program.name).open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own interpreter and our own modules
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=dict(self.environment),
+                env=dict(self.environment if program.environment is None else program.environment),
                 start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends them in order
             )
 
@@ -152,7 +201,7 @@ class Supervisor:
 
     def _look_after(self, running: _Running) -> None:
         now = time.monotonic()
-        if running.process.poll() is None:
+        if running.process.poll() is None or running.program.over():
             return
         if running.restart_at == 0.0:
             settled = now - running.started > _SETTLED_SECONDS
@@ -166,6 +215,7 @@ class Supervisor:
                 running.process.stdin.close()
             running.process = self._spawned(running.program)
             running.started, running.restart_at = now, 0.0
+            running.restarts += 1
             self._publish()
 
     def _publish(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load
+from safetensors.numpy import load, save
 
 from federation.data.encoding import feature_names, num_outputs
 from federation.data.prepared_features import PreparedFeatures
@@ -63,6 +63,20 @@ class StudyModel:
         except InvalidInputError as failure:
             raise _refused("it has another number of parameters than the network of the manifest") from failure
         return module.eval()
+
+
+def model_bytes(manifest_digest: str, parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> bytes:
+    """A model file; :func:`read_model` reads it.
+
+    Args:
+        manifest_digest: Of the study.
+        parameters: ``[D]``.
+        prepared: The public map of the features, without which the model of a study that paid for one is of no use.
+    """
+    arrays: dict[str, NDArray[Any]] = {_PARAMETERS: parameters}
+    if prepared is not None:
+        arrays |= {f"{_PREPARATION}{name}": vector for name, vector in prepared.to_arrays().items()}
+    return save(arrays, {_HEADER: json.dumps({"manifest": manifest_digest})})
 
 
 def read_model(content: bytes, manifest: StudyManifest) -> StudyModel:

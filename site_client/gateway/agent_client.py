@@ -10,9 +10,11 @@ from typing import Final
 
 from federation.errors import TransportError
 from site_client.frames import receive_frame, send_frame
+from site_client.gateway_notice import notice_of
 
 _LOG: Final = logging.getLogger("cohortium.gateway")
 _PAUSE_SECONDS: Final = 0.1
+_NOTICE_SECONDS: Final = 5.0
 
 
 class AgentClient:
@@ -53,6 +55,17 @@ class AgentClient:
             except OSError:
                 _LOG.info("the agent died before it answered; it is asked again")
                 end = time.monotonic() + self._patience_seconds
+
+    def notify(self, reason: str) -> None:
+        """Tell the agent that a run was refused, so that it is in the audit log. An agent that is away is not told."""
+        try:
+            connection = self._connected()
+            with connection:
+                connection.settimeout(_NOTICE_SECONDS)
+                send_frame(connection, notice_of(reason))
+                receive_frame(connection, maximum_bytes=0)
+        except (OSError, TransportError) as failure:
+            _LOG.info("the agent could not be told of a refused run: %s", type(failure).__name__)
 
     def _connected(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -18,6 +18,9 @@ from federation.errors import TransportError
 RECORD: Final = "cohortium"
 CONTENT: Final = "content"
 SITE: Final = "site"
+PIECE_BYTES: Final = 4 * 1024 * 1024
+"""Flower moves a record as one object, and the gate bounds its size: long bytes are several records, as in
+``aggregator.flower_messages``."""
 QUERIES: Final = ("key_agreement", "shares", "consistency", "unmask", "prepare")
 """Actions of ``query`` messages that are forwarded like ``train.update`` and ``evaluate.model``."""
 
@@ -36,15 +39,13 @@ def forwarding_app(*, site_of: Callable[[Context], str], handler_of: Callable[[s
     app = ClientApp()
 
     def forward(message: Message, context: Context) -> Message:
-        request = message.content[RECORD][CONTENT]
-        if not isinstance(request, bytes):
-            raise TransportError(f"expected bytes in a message, got {type(request).__name__}")
+        request = _joined(message.content)
         try:
             reply = handler_of(site_of(context))(request)
         except Exception as failure:  # noqa: BLE001 - Flower sends the text of an exception to the server: it must be ours
             _LOG.exception("no answer of the agent")
             raise TransportError(f"expected the site's agent to answer, got {type(failure).__name__}") from None
-        return Message(RecordDict({RECORD: ConfigRecord({CONTENT: reply})}), reply_to=message)
+        return Message(_in_pieces(reply), reply_to=message)
 
     def identify(message: Message, context: Context) -> Message:
         return Message(RecordDict({RECORD: ConfigRecord({SITE: site_of(context)})}), reply_to=message)
@@ -55,3 +56,28 @@ def forwarding_app(*, site_of: Callable[[Context], str], handler_of: Callable[[s
         app.query(action)(forward)
     app.query("identity")(identify)
     return app
+
+
+def _in_pieces(content: bytes) -> RecordDict:
+    starts = range(0, max(len(content), 1), PIECE_BYTES)
+    return RecordDict(
+        {
+            _name(number): ConfigRecord({CONTENT: content[start : start + PIECE_BYTES]})
+            for number, start in enumerate(starts)
+        }
+    )
+
+
+def _joined(records: RecordDict) -> bytes:
+    pieces: list[bytes] = []
+    for number in range(len(records)):
+        record = records.get(_name(number))
+        piece = record.get(CONTENT) if isinstance(record, ConfigRecord) else None
+        if not isinstance(piece, bytes):
+            raise TransportError(f"expected bytes in a message, got {type(piece).__name__}")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _name(number: int) -> str:
+    return RECORD if number == 0 else f"{RECORD}.{number}"

@@ -4,6 +4,8 @@ Stock Flower starts a Python process for every message (seconds of CPU each). He
 and a resident executor takes its tasks over the SuperNode's Runtime API on loopback, authenticated by a shared secret.
 What a study's app bundle names is never loaded: the code that runs is installed.
 
+Which runs are answered, and how the gate is reached, is :mod:`site_client.gateway.guard`'s.
+
 The process is crash-only: Flower's main loop, its heartbeat or the executor ending for whatever reason ends the process, and its
 supervisor starts it again. Otherwise a process could stay that looks alive and answers nothing.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import secrets
 import sys
 import threading
 import time
@@ -31,23 +34,26 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry import http_retry
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode import start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from federation.durable_files import write_durably
 from federation.errors import TransportError
+from site_client.event_log import log_event, log_to_stderr
+from site_client.gateway import guard
 from site_client.gateway.agent_client import AgentClient
 from site_client.gateway.app import forwarding_app
+from site_client.gateway.gate_client import gate_client
+from site_client.gateway.gate_files import GateFiles
 
 _LOG: Final = logging.getLogger("cohortium.gateway")
 _SHORTEST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
 _FETCH_SECONDS: Final = 5.0
 """For the executor to get a message from the SuperNode beside it."""
-_LONGEST_RETRY_SECONDS: Final = 2
-"""Between two attempts to reach a SuperLink that is gone; Flower's own is 20 s."""
+_RENEWAL_SECONDS: Final = 5.0
+"""Between two looks at the certificate."""
 
 
 class Pauses:
@@ -144,39 +150,78 @@ class Executor:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """``python -m site_client.gateway.supernode --site SITE --socket PATH --secret FILE --superlink ADDRESS --port PORT``."""
-    parser = argparse.ArgumentParser(description="The network side of a site.")
-    parser.add_argument("--site", required=True)
-    parser.add_argument("--socket", type=Path, required=True, help="the agent's Unix socket")
-    parser.add_argument("--secret", type=Path, required=True, help="file shared by SuperNode and executor")
-    parser.add_argument("--superlink", required=True, help="host:port")
-    parser.add_argument("--port", required=True, help="of the SuperNode's Runtime API, on loopback")
-    chosen = parser.parse_args(words)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    """``python -m site_client.gateway.supernode --site SITE --socket PATH --superlink ADDRESS --port PORT``."""
+    chosen = _parser().parse_args(words)
+    log_to_stderr()
     for chatty in ("flwr", "httpx", "uvicorn"):
         logging.getLogger(chatty).propagate = False  # they write by themselves
     agent = AgentClient(chosen.socket)
     pauses = Pauses()
+    folder: Path | None = chosen.files
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    files = None if folder is None else GateFiles.of(folder, proxy=proxy)
+    if files is not None:
+        files.context()  # what is missing is said here, not by Flower
+    guard.install(pauses=pauses, client=None if files is None else gate_client(files), notify=agent.notify)
+    secret: Path = chosen.secret if files is None else _secret(files)
     executor = Executor(
         f"127.0.0.1:{chosen.port}",
-        secret=chosen.secret.read_bytes(),
+        secret=secret.read_bytes(),
         app=forwarding_app(site_of=lambda _: chosen.site, handler_of=lambda _: agent.handle),
         pauses=pauses,
     )
     threading.excepthook = _end
     threading.Thread(target=executor.run, name="executor", daemon=True).start()
-    # Both stand in for names of Flower's modules, which has no settings for them.
-    start_client_internal.time = pauses  # pyright: ignore[reportPrivateImportUsage] - see above
-    http_retry.MAX_RETRY_DELAY = _LONGEST_RETRY_SECONDS  # pyright: ignore[reportPrivateImportUsage] - see above
+    if files is not None:
+        threading.Thread(target=_leave_when_renewed, args=(files,), name="renewal", daemon=True).start()
     sys.argv = [
-        "flower-supernode", "--insecure", "--superlink", chosen.superlink, "--isolation", "process",
-        "--host", "127.0.0.1", "--port", chosen.port, "--superexec-auth-secret-file", str(chosen.secret),
+        "flower-supernode", "--superlink", chosen.superlink, "--isolation", "process",
+        "--host", "127.0.0.1", "--port", chosen.port, "--superexec-auth-secret-file", str(secret),
     ]  # fmt: skip
+    sys.argv += (
+        ["--insecure"]
+        if files is None
+        else ["--root-certificates", str(files.authority), "--auth-supernode-private-key", str(files.node_key)]
+    )
+    log_event(_LOG, logging.INFO, "started", number=os.getpid())
     try:
         flower_supernode()
     finally:
+        log_event(_LOG, logging.WARNING, "leaving")
         logging.shutdown()
         os._exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="The network side of a site.")
+    parser.add_argument("--site", required=True)
+    parser.add_argument("--socket", type=Path, required=True, help="the agent's Unix socket")
+    parser.add_argument("--superlink", required=True, help="host:port of the gate, or of a SuperLink on this machine")
+    parser.add_argument("--port", required=True, help="of the SuperNode's Runtime API, on loopback")
+    trust = parser.add_mutually_exclusive_group(required=True)
+    trust.add_argument("--files", type=Path, help="the site's gateway folder: keys and certificates for the gate")
+    trust.add_argument("--secret", type=Path, help="file shared with a SuperLink on this machine, without TLS")
+    return parser
+
+
+def _secret(files: GateFiles) -> Path:
+    """A secret of this process, for its SuperNode and its executor."""
+    write_durably(files.secret, secrets.token_bytes(32), secret=True)
+    return files.secret
+
+
+def _leave_when_renewed(files: GateFiles) -> None:
+    """A renewed certificate is read at a new start; what is under way is asked for again."""
+
+    def changed_at() -> int:
+        return max(path.stat().st_mtime_ns for path in (files.authority, files.certificate, files.key))
+
+    first = changed_at()
+    while changed_at() == first:
+        time.sleep(_RENEWAL_SECONDS)
+    log_event(_LOG, logging.INFO, "leaving", reason="renewed")
+    logging.shutdown()
+    os._exit(1)
 
 
 def _end(failed: threading.ExceptHookArgs) -> None:

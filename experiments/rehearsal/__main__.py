@@ -1,0 +1,74 @@
+"""``python -m experiments.rehearsal``: three hospitals over mutual TLS on this machine, from nothing to a released model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from experiments.rehearsal.closing import close_out
+from experiments.rehearsal.consortium import Rehearsal
+from experiments.rehearsal.records import RehearsedRecords, heart_disease, synthetic
+from federation.errors import CohortiumError, ConfigurationError, RecordsUnreadableError, StudyError
+
+
+def main(
+    *,
+    study: Annotated[
+        str, typer.Option(help="heart_disease, synthetic, or auto: the first whose records are there.")
+    ] = "auto",
+    rounds: Annotated[int, typer.Option(min=1, help="Of the study.")] = 5,
+    data: Annotated[Path | None, typer.Option(envvar="COHORTIUM_DATA", help="Downloaded records.")] = None,
+    folder: Annotated[Path, typer.Option(help="Made new; an old one is removed.")] = Path("outputs/rehearsal"),
+) -> None:
+    """Rehearse: enrol, approve, train with secure aggregation and privacy over mutual TLS, release, verify, score."""
+    started, console = time.monotonic(), Console(highlight=False, width=200)
+    # Unix sockets have short names, and other accounts must reach their part: a folder of its own below the system's.
+    place = Path(tempfile.mkdtemp(prefix="cohortium-"))
+    place.chmod(0o755)
+    os.umask(0o022)
+    rehearsal = Rehearsal(place, _records(study, data, place / "records"), rounds, console)
+    try:
+        rehearsal.found()
+        rehearsal.enrol()
+        rehearsal.propose()
+        rehearsal.connect()
+        ended = rehearsal.launch()
+        if ended["outcome"]["ending"] != "finished":
+            raise StudyError(f"expected the study to finish, it ended so: {ended['outcome']}")
+        report = close_out(rehearsal)
+    finally:
+        rehearsal.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(place, folder)
+    console.print(f"rehearsed in {time.monotonic() - started:.0f} s; report: {(folder / report).resolve()}")
+
+
+def _records(study: str, data: Path | None, folder: Path) -> RehearsedRecords:
+    if study not in ("auto", "heart_disease", "synthetic"):
+        raise ConfigurationError(f"expected --study auto, heart_disease or synthetic, got {study!r}")
+    if study == "synthetic":
+        return synthetic(folder)
+    try:
+        return heart_disease(data, folder)
+    except RecordsUnreadableError:
+        if study == "heart_disease":
+            raise
+        return synthetic(folder)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app()
+    except CohortiumError as failure:
+        Console(stderr=True).print(str(failure), markup=False, highlight=False)
+        raise SystemExit(failure.exit_code) from None

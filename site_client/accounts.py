@@ -1,0 +1,161 @@
+"""Two accounts for two processes: who owns what in a site's home, and how a process becomes one of them.
+
+The agent's account owns everything. The gateway's may read ``gateway/``, write ``gateway/state/``, and connect to the agent's
+socket; it cannot even list the home. Both lose every privilege of root for good (setpriv(1)), and the agent its network.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from federation.errors import ConfigurationError, MissingDependencyError
+from site_client.site_home import SiteLayout
+
+_FOLDER: Final = 0o700
+_FILE: Final = 0o600
+_HOME: Final = 0o710
+"""The gateway may pass through, and list nothing."""
+_SHARED_FOLDER: Final = 0o2750
+_PASSAGE: Final = 0o2710
+"""What is made in it belongs to its group: the agent's socket to the gateway's."""
+_SHARED_FILE: Final = 0o640
+_NO_PRIVILEGES: Final = ("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all")
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account of this machine.
+
+    Args:
+        user: Its number.
+        group: Number of its main group.
+        name: Its name, empty if it has none.
+    """
+
+    user: int
+    group: int
+    name: str = ""
+
+    @classmethod
+    def named(cls, name: str) -> Account:
+        """An account by its name, or by its number.
+
+        Raises:
+            ConfigurationError: If there is no such account.
+        """
+        try:
+            found = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        except KeyError as failure:
+            if name.isdigit():
+                return cls(user=int(name), group=int(name))
+            raise ConfigurationError(
+                f"expected an account of this machine, got {name!r}",
+                remedy="make it (`useradd --system`), or name another",
+            ) from failure
+        return cls(user=found.pw_uid, group=found.pw_gid, name=found.pw_name)
+
+    @classmethod
+    def own(cls) -> Account:
+        """The account of this process."""
+        return cls(user=os.getuid(), group=os.getgid())
+
+    def prefix(self) -> tuple[str, ...]:
+        """A command that becomes a program of this account, with no privilege left."""
+        groups = "--init-groups" if self.name else "--clear-groups"
+        return (
+            _tool("setpriv"), f"--reuid={self.user}", f"--regid={self.group}", groups, *_NO_PRIVILEGES, "--",
+        )  # fmt: skip
+
+
+def without_network() -> tuple[str, ...]:
+    """A command that becomes a program in a network namespace of its own, where not even loopback is up.
+
+    Raises:
+        ConfigurationError: If this account may not do that here.
+    """
+    command = [_tool("unshare"), "--net"]
+    if os.getuid() != 0:
+        command += ["--user", "--map-current-user"]
+    tried = subprocess.run([*command, "--", _tool("true")], capture_output=True, check=False)  # noqa: S603 - fixed words
+    if tried.returncode != 0:
+        raise ConfigurationError(
+            "expected to start the agent without a network, this account may not do that here",
+            remedy="start as root with --agent-user and --gateway-user, run the agent in a container without network, or accept "
+            "the risk with --with-network",
+        )
+    return (*command, "--")
+
+
+def share_out(layout: SiteLayout, agent: Account, gateway: Account) -> None:
+    """Give every file of a site's home to the account that may have it. For root, while no process runs.
+
+    Args:
+        layout: Of the home.
+        agent: Owns everything.
+        gateway: Gets what its folder holds.
+    """
+    for folder in (layout.run, layout.gateway, layout.gateway / "state"):
+        folder.mkdir(parents=True, exist_ok=True)
+    logs = logs_folder(layout)
+    for place, folders, files in os.walk(layout.folder):
+        here = Path(place)
+        folders[:] = [
+            name for name in folders if here / name not in (logs, layout.gateway) and not (here / name).is_symlink()
+        ]
+        _give(here, agent.user, agent.group, _FOLDER)
+        for name in files:
+            if not (here / name).is_symlink():
+                _give(here / name, agent.user, agent.group, _FILE)
+    _give(layout.folder, agent.user, gateway.group, _HOME)
+    _give(layout.run, agent.user, gateway.group, _PASSAGE)
+    _give(layout.gateway, agent.user, gateway.group, _SHARED_FOLDER)
+    for path in sorted(layout.gateway.iterdir()):
+        if path.is_file() and not path.is_symlink():
+            _give(path, agent.user, gateway.group, _SHARED_FILE)
+    for place, folders, files in os.walk(layout.gateway / "state"):
+        here = Path(place)
+        folders[:] = [name for name in folders if not (here / name).is_symlink()]
+        _give(here, gateway.user, gateway.group, _FOLDER)
+        for name in files:
+            if not (here / name).is_symlink():
+                _give(here / name, gateway.user, gateway.group, _FILE)
+
+
+def share_with_gateway(layout: SiteLayout) -> None:
+    """Let the gateway's group read what was written into its folder since, such as a renewed certificate.
+
+    For the agent's account. Where both processes are of one account there is nothing to do.
+    """
+    folder = layout.gateway.stat()
+    if not folder.st_mode & stat.S_ISGID or folder.st_uid != os.getuid():
+        return
+    for path in layout.gateway.iterdir():
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_gid == folder.st_gid and found.st_uid == os.getuid():
+            path.chmod(_SHARED_FILE)
+
+
+def logs_folder(layout: SiteLayout) -> Path:
+    """Where the supervisor keeps the logs of both processes; neither can write there."""
+    return layout.folder / "logs"
+
+
+def _give(path: Path, user: int, group: int, mode: int) -> None:
+    os.chown(path, user, group, follow_symlinks=False)
+    path.chmod(mode)
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise MissingDependencyError(
+            f"expected the command {name}, it is not installed", remedy="install util-linux and coreutils"
+        )
+    return found

@@ -1,0 +1,188 @@
+"""Which Flower runs a gateway answers: refused before anything of them is fetched, and never by a Flower it does not know."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import pytest
+from flwr.app import Message, RecordDict
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.run import Run, RunNotRunningException
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode import fleet_http_connection, start_client_internal
+from flwr.supernode.nodestate import NodeStateFactory
+
+from federation.errors import MissingDependencyError
+from site_client.gateway import guard
+from site_client.gateway.guard import RunGuard, check_flower, installed_bundle, reason_against
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Flower's own
+
+
+@pytest.fixture(autouse=True)
+def _task(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in ("_task_id", "_run_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, field, 1)
+
+
+def run(**changes: object) -> Run:
+    genuine = dataclasses.replace(Run.create_empty(5), fab_hash=installed_bundle().hash_str)
+    return dataclasses.replace(genuine, **changes)
+
+
+def message() -> Message:
+    found = Message(RecordDict(), dst_node_id=1, message_type="train.update")
+    found.metadata.__dict__["_message_id"] = "m"
+    found.metadata.__dict__["_run_id"] = 5
+    return found
+
+
+class Fleet:
+    """The Fleet API as Flower's loop sees it, and what was asked of it."""
+
+    def __init__(self, found: Run) -> None:
+        self.run, self.asked, self.sent, self.told = found, [], [], []
+
+    def receive(self):
+        self.asked.append("receive")
+        return message(), object()
+
+    def get_run(self, run_id: int) -> Run:
+        self.asked.append("get_run")
+        return self.run
+
+    def send(self, reply, tree, seconds):
+        self.sent.append(reply)
+        return {reply.object_id}, "session"
+
+    def push_object(self, run_id, session, object_id, content):
+        self.asked.append("push_object")
+
+    def guard(self) -> RunGuard:
+        return RunGuard(
+            receive=self.receive,
+            send=self.send,
+            get_run=self.get_run,
+            push_object=self.push_object,
+            notify=self.told.append,
+        )
+
+
+def test_the_bundle_is_the_same_every_time_and_ships_no_code() -> None:
+    one, other = installed_bundle(), installed_bundle()
+    assert one == other
+    assert len(one.content) < 4000
+    assert b".py" not in one.content.replace(b"pyproject.toml", b"")
+
+
+def test_a_run_of_the_installed_bundle_is_answered_and_asked_about_once() -> None:
+    fleet = Fleet(run())
+    found = fleet.guard()
+    assert found.receive() is not None
+    assert found.receive() is not None
+    assert found.get_run(5) == fleet.run
+    assert fleet.asked == ["receive", "get_run", "receive"]
+    assert found.get_fab(fleet.run.fab_hash, 5) == installed_bundle()
+    assert (fleet.sent, fleet.told) == ([], [])
+
+
+NAMES = ("another bundle", "one bit changed", "no bundle", "a configuration", "another kind of task")
+
+
+def refused(name: str) -> tuple[Run, str]:
+    """A run that must be refused, and why."""
+    changed = f"{int(installed_bundle().hash_str, 16) ^ 1:064x}"
+    return {
+        "another bundle": (run(fab_hash="0" * 64), "bundle"),
+        "one bit changed": (run(fab_hash=changed), "bundle"),
+        "no bundle": (run(fab_hash=""), "bundle"),
+        "a configuration": (run(override_config={"rounds": 1000}), "configuration"),
+        "another kind of task": (run(primary_task_type="flwr.agentapp"), "task"),
+    }[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_other_run_is_refused_at_once_and_nothing_is_fetched(name: str) -> None:
+    found, reason = refused(name)
+    assert reason_against(found, installed_bundle()) == reason
+    fleet = Fleet(found)
+    guarded = fleet.guard()
+    started = time.monotonic()
+    assert guarded.receive() is None
+    assert time.monotonic() - started < 5
+    assert fleet.asked == ["receive", "get_run", "push_object"]
+    (reply,) = fleet.sent
+    assert reply.has_error()
+    assert reply.error.reason == "RunRefused"
+    assert fleet.told == [reason]
+    with pytest.raises(RunNotRunningException):
+        guarded.get_run(5)
+    with pytest.raises(RunNotRunningException):
+        guarded.get_fab("0" * 64, 5)
+
+
+@pytest.mark.parametrize("name", ["genuine", *NAMES])
+def test_flowers_own_loop_stores_only_what_the_guard_lets_through(name: str) -> None:
+    """Flower's function, not a copy of it: what it calls between receiving and storing."""
+    fleet = Fleet(run() if name == "genuine" else refused(name)[0])
+    guarded = fleet.guard()
+    stores = ObjectStoreFactory()
+    state = NodeStateFactory(objectstore_factory=stores).state()
+    state.set_node_id(1)
+    fetched: list[str] = []
+    loop = vars(start_client_internal)["_pull_and_store_message"]
+    real = message()
+
+    def receive():
+        found = guarded.receive()
+        if found is None:
+            return None
+        from flwr.supercore.inflatable.inflatable_object import get_object_tree
+
+        real.metadata.__dict__["_message_id"] = real.object_id
+        return real, get_object_tree(real)
+
+    outcome = loop(
+        state=state,
+        object_store=stores.store(),
+        node_config={},
+        receive=receive,
+        get_run=guarded.get_run,
+        get_fab=guarded.get_fab,
+        pull_object=lambda run_id, object_id: fetched.append(object_id) or _content(real, object_id),
+        confirm_message_received=lambda run_id, object_id: None,
+        trusted_entities=None,
+    )
+    if name == "genuine":
+        assert outcome == 5
+        assert state.get_run(5) == fleet.run
+    else:
+        assert (outcome, fetched, state.get_run(5)) == (None, [], None)
+
+
+def _content(real, object_id):
+    from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+
+    return get_all_nested_objects(real)[object_id].deflate()
+
+
+def test_this_flower_is_the_one_that_the_hooks_were_written_for() -> None:
+    check_flower()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "replacement"),
+    [
+        (start_client_internal, "http_request_response", lambda server_address: None),
+        (start_client_internal, "_pull_and_store_message", lambda state, receive: None),
+        (start_client_internal, "time", object()),
+        (fleet_http_connection, "FleetHttpClient", object),
+        (guard, "_VERSION", "1.42.0"),
+    ],
+)
+def test_another_flower_is_refused_at_start(module, name, replacement, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(module), name, replacement)
+    with pytest.raises(MissingDependencyError, match="written for"):
+        guard.install(pauses=object(), client=None, notify=lambda reason: None)
+    assert vars(start_client_internal)["http_request_response"] is not guard

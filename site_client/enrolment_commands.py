@@ -116,10 +116,12 @@ def _request(layout: SiteLayout, file: Path, output: Path, *, heard: str | None,
 def _install(layout: SiteLayout, file: Path, *, as_json: bool) -> None:
     from conf.received_files import read_received
     from federation.governance.enrolment import SignedAdmission
+    from site_client.accounts import share_with_gateway
     from site_client.enrolment import install_admission
 
     admission = read_received(file, SignedAdmission, error=EnrolmentRefusedError)
     home = install_admission(layout, admission, now=dt.datetime.now(tz=dt.UTC))
+    share_with_gateway(layout)
     facts = {
         "site": home.site,
         "consortium": home.consortium,

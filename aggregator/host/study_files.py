@@ -1,0 +1,39 @@
+"""What a finished study leaves beside its outcome: manifest, model and report, as ``cohortium study release`` wants them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from importlib import metadata
+from typing import Final
+
+from aggregator.host.study_place import StudyPlace
+from aggregator.report.deployed import deployed_report
+from aggregator.report.html import write_report
+from federation.durable_files import write_durably
+from federation.governance.proposals import Proposal
+from federation.study.model_file import model_bytes
+from federation.study.result import StudyResult
+
+_PACKAGES: Final = ("cohortium", "torch", "flwr", "numpy")
+
+
+def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult, *, now: dt.datetime) -> None:
+    """Write ``manifest.json``, ``model.safetensors``, ``report.json`` and ``report.html`` into the study's folder.
+
+    Args:
+        place: The study's folder.
+        proposal: What was agreed.
+        result: Of the finished study.
+        now: The report's date.
+    """
+    manifest = proposal.manifest
+    write_durably(place.folder / "manifest.json", manifest.sealed().encode())
+    write_durably(place.folder / "model.safetensors", model_bytes(manifest.digest, result.parameters, result.prepared))
+    report = deployed_report(
+        manifest,
+        result,
+        created=now.date().isoformat(),
+        test_seed=proposal.test_seed,
+        software={name: metadata.version(name) for name in _PACKAGES},
+    )
+    write_report(report, place.folder)

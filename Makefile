@@ -23,6 +23,8 @@ TESTS ?= tests
 PYTEST_OPTIONS ?=
 DEMO_OPTIONS ?=
 BENCH_OPTIONS ?=
+REHEARSAL_OPTIONS ?=
+CONTAINER_OPTIONS ?=
 STATIC := federation conf site_client aggregator experiments tests
 
 # One math thread per process: the tests and the demo run one process per core already.
@@ -44,7 +46,7 @@ endef
 .PHONY: help
 help: ## list these targets
 	@echo "Cohortium. Targets:"
-	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "Cohortium needs Python 3.11 or newer, and none was found." >&2; \
@@ -90,6 +92,18 @@ test: $(VENV)/.dev ## the test suite without the slow tests
 .PHONY: test-all
 test-all: $(VENV)/.dev ## the whole test suite, with the slow statistics, processes and fresh installations
 	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest $(TESTS) -n $(WORKERS) $(PYTEST_OPTIONS)
+
+.PHONY: rehearsal
+rehearsal: $(VENV)/.dev ## a whole consortium on this machine: enrol, approve, train over mutual TLS, release, compare (minutes)
+	@$(BIN)/python -m experiments.rehearsal $(REHEARSAL_OPTIONS)
+
+.PHONY: container-test
+container-test: $(VENV)/.dev ## build the three images and run a consortium in them (root, Debian; minutes)
+	@$(BIN)/python -m deploy.container_test $(CONTAINER_OPTIONS)
+
+.PHONY: sbom
+sbom: $(VENV)/.dev ## what the images are made of, as CycloneDX, into build/sbom
+	@$(BIN)/python -m deploy.sbom
 
 .PHONY: mutants
 mutants: $(VENV)/.dev ## plant faults in the privacy core, one at a time, and list the tests that notice (about 20 minutes)

@@ -13,28 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
+from aggregator.flower_messages import RECORD, from_pieces, in_pieces, message_type_of
 from aggregator.transport import SiteReply
 from federation.errors import TransportError
-from federation.protocol.messages import read_envelope
-
-MESSAGE_TYPES: Final = {
-    "train": "train.update",
-    "evaluate": "evaluate.model",
-    "prepare": "query.prepare",
-    "key_agreement": "query.key_agreement",
-    "shares": "query.shares",
-    "parcels": "query.shares",
-    "consistency": "query.consistency",
-    "unmask": "query.unmask",
-}
-"""A request's ``kind``, without ``_request/N``, to the type of the Flower message that carries it."""
 
 _LOG: Final = logging.getLogger("cohortium.coordinator")
-_RECORD: Final = "cohortium"
 _POLL_SECONDS: Final = 0.005
 _LONGEST_POLL_SECONDS: Final = 0.5
 _STRANGERS_SECONDS: Final = 1.0
@@ -45,6 +32,8 @@ _LOST: Final = frozenset(
 """Flower's errors that say that a message or its node got lost, not that a site failed."""
 
 Reconnect = Callable[[], Grid]
+SitesByNode = Callable[[], Mapping[int, str]]
+Reasons = Callable[[], Mapping[str, str]]
 _T = TypeVar("_T")
 
 
@@ -60,6 +49,9 @@ class GridTransport:
             number: the last one that says it is a site is believed, which a grid without node authentication must be
             shielded for. ``None``: a lost grid ends the study, and nodes keep their numbers.
         resend_seconds: After how long without an answer a site is asked again; doubled each time.
+        sites_by_node: Which node is which site, where nodes have keys: then nobody is asked who he is, and a study begins
+            without the sites that are not connected by ``start_seconds``. Raises `ConnectionError` like the grid.
+        gone: Sites not to wait for any more, with the reason code: those that were revoked, or have withdrawn.
 
     Raises:
         TransportError: If a site of the roster does not appear in time, or two nodes claim to be the same site.
@@ -74,6 +66,8 @@ class GridTransport:
         start_seconds: float = 120.0,
         reconnect: Reconnect | None = None,
         resend_seconds: float = 60.0,
+        sites_by_node: SitesByNode | None = None,
+        gone: Reasons | None = None,
     ) -> None:
         self._grid = grid
         self._sites = sites
@@ -82,7 +76,26 @@ class GridTransport:
         self._resend_seconds = resend_seconds
         self._node_by_site: dict[str, int] = {}
         self._known_nodes: set[int] = set()
-        self._identify(start_seconds)
+        self._sites_by_node = sites_by_node
+        self._gone = gone
+        if sites_by_node is None:
+            self._identify(start_seconds)
+        else:
+            self._await_nodes(start_seconds)
+
+    def _await_nodes(self, start_seconds: float) -> None:
+        """Wait until every site's node is connected, but not too long: who comes later is asked later."""
+        end = time.monotonic() + start_seconds
+        while set(self._sites) - set(self._node_by_site) and time.monotonic() < end:
+            self._node_by_site = self._connected()
+            time.sleep(_LONGEST_POLL_SECONDS)
+
+    def _connected(self) -> dict[str, int]:
+        """Connected nodes by site, as their keys say."""
+        if self._sites_by_node is None:
+            return {}
+        online, sites = set(self._grid.get_node_ids()), self._sites_by_node()
+        return {site: node for node, site in sites.items() if node in online and site in self._sites}
 
     def _identify(self, start_seconds: float) -> None:
         """Ask every node which site it is, until the roster is complete."""
@@ -124,6 +137,7 @@ class GridTransport:
         pause, greet_at = _POLL_SECONDS, 0.0
         self._attempt(lambda: self._ask(under_way, tuple(requests), end), under_way, end)
         while under_way.unanswered and time.monotonic() < end:
+            yield from self._given_up(under_way)
             replies = self._attempt(lambda: self._arrived(under_way), under_way, end)
             yield from replies or ()
             pause = _POLL_SECONDS if replies else min(pause * 1.5, _LONGEST_POLL_SECONDS)
@@ -135,12 +149,19 @@ class GridTransport:
         for site in under_way.unanswered:
             yield SiteReply(site=site, content=None, reason="deadline")
 
+    def _given_up(self, under_way: _UnderWay) -> list[SiteReply]:
+        reasons = {} if self._gone is None else self._gone()
+        lost = [site for site in under_way.unanswered if site in reasons]
+        for site in lost:
+            del under_way.unanswered[site]
+        return [SiteReply(site=site, content=None, reason=reasons[site]) for site in lost]
+
     def _ask(self, under_way: _UnderWay, sites: Iterable[str], end: float) -> None:
         """Send the requests of sites whose node is known; the others are asked when theirs says who it is."""
         known = [site for site in sites if site in self._node_by_site]
         messages = [
             Message(
-                RecordDict({_RECORD: ConfigRecord({"content": under_way.unanswered[site]})}),
+                in_pieces(under_way.unanswered[site]),
                 self._node_by_site[site],
                 message_type_of(under_way.unanswered[site]),
                 ttl=_lifetime(end),
@@ -177,7 +198,14 @@ class GridTransport:
 
     def _look_after(self, under_way: _UnderWay, end: float) -> None:
         """Greet new nodes, and ask again where an answer is overdue."""
-        under_way.node_by_greeting |= self._greet_new_nodes(end)
+        if self._sites_by_node is None:
+            under_way.node_by_greeting |= self._greet_new_nodes(end)
+        else:
+            connected = self._connected()
+            for site in connected.keys() - {
+                site for site, node in connected.items() if self._node_by_site.get(site) == node
+            }:
+                self._met(site, connected[site], under_way)
         now = time.monotonic()
         overdue = [site for site in under_way.unanswered if under_way.resend_at.get(site, 0.0) <= now]
         self._ask(under_way, overdue, end)
@@ -228,28 +256,15 @@ class _UnderWay:
         self.resend_at.clear()
 
 
-def message_type_of(request: bytes) -> str:
-    """The type of the Flower message that carries a request.
-
-    Raises:
-        TransportError: If the kind of the request has none.
-    """
-    kind = read_envelope(request).header.kind
-    name = kind.partition("/")[0].removesuffix("_request")
-    if name not in MESSAGE_TYPES:
-        raise TransportError(f"expected a request of a kind among {sorted(MESSAGE_TYPES)}, got {kind!r}")
-    return MESSAGE_TYPES[name]
-
-
 def _identity(answer: Message) -> str:
     if answer.has_error():
         return ""
-    return str(answer.content[_RECORD]["site"])
+    return str(answer.content[RECORD]["site"])
 
 
 def _reply(site: str, answer: Message) -> SiteReply:
-    content = None if answer.has_error() else answer.content[_RECORD]["content"]
-    if isinstance(content, bytes):
+    content = None if answer.has_error() else from_pieces(answer.content)
+    if content is not None:
         return SiteReply(site=site, content=content)
     return SiteReply(site=site, content=None, reason="unreachable")
 

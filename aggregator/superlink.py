@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import httpx
 from flwr.app import Message
@@ -22,6 +22,7 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
+from flwr.supercore.protobuf.client import ProtobufClient
 from flwr.supercore.retry import RetryInvoker, exponential
 from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.runtime import RuntimeHttpClient
@@ -32,6 +33,7 @@ from federation.protocol.flower_bundle import BUNDLE
 
 _LOG: Final = logging.getLogger("cohortium.coordinator")
 _HEARTBEAT_SECONDS: Final = 10.0
+_Client = TypeVar("_Client", bound=ProtobufClient)
 
 
 class LinkGrid(HttpGrid):
@@ -40,13 +42,19 @@ class LinkGrid(HttpGrid):
     Every method raises `ConnectionError` when the SuperLink is gone or does not know the run any more.
     """
 
-    def __init__(self, address: str, *, token: str) -> None:
+    def __init__(self, address: str, *, token: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(address, insecure=True, token=token)
+        self._headers = headers or {}
         self._retry_invoker = RetryInvoker(
             lambda: exponential(max_delay=1), httpx.TransportError, max_tries=2, max_time=None
         )
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def _connect(self) -> None:
+        super()._connect()
+        if self._client is not None:
+            with_headers(self._client, self._headers)
 
     def begin(self) -> None:
         """Take the task's input: from now on the run is running."""
@@ -105,11 +113,13 @@ class Link:
     Args:
         address: ``host:port`` of the SuperLink.
         secret: The SuperLink's SuperExec secret.
+        headers: Of every request: a deployment's SuperLink asks its callers for a token.
     """
 
-    def __init__(self, address: str, *, secret: bytes) -> None:
+    def __init__(self, address: str, *, secret: bytes, headers: Mapping[str, str] | None = None) -> None:
         self._address = address
         self._secret = secret
+        self._headers = headers or {}
         self._grid: LinkGrid | None = None
         self._run: int | None = None
 
@@ -124,9 +134,9 @@ class Link:
         self.close()
         with _Translated():
             if self._run is not None:
-                _stop_run(self._address, self._run)
-            self._run = _start_run(self._address)
-            self._grid = _claimed(self._address, self._secret)
+                self._stop_run(self._run)
+            self._run = self._start_run()
+            self._grid = self._claimed()
         return self._grid
 
     def close(self) -> None:
@@ -135,51 +145,62 @@ class Link:
             self._grid.close()
             self._grid = None
 
+    def _start_run(self) -> int:
+        content, _ = build_fab_from_files({"pyproject.toml": BUNDLE})
+        client = control_client(self._address, headers=self._headers)
+        try:
+            return client.StartRun(StartRunRequest(fab=fab_to_proto(Fab("", content, {})))).run_id
+        finally:
+            client.close()
 
-def _start_run(address: str) -> int:
-    content, _ = build_fab_from_files({"pyproject.toml": BUNDLE})
-    client = _control(address)
-    try:
-        return client.StartRun(StartRunRequest(fab=fab_to_proto(Fab("", content, {})))).run_id
-    finally:
-        client.close()
+    def _stop_run(self, run: int) -> None:
+        client = control_client(self._address, headers=self._headers)
+        try:
+            client.StopRun(StopRunRequest(run_id=run))
+        except httpx.HTTPStatusError as failure:
+            _LOG.info("run %d was over: %s", run, failure.response.status_code)
+        finally:
+            client.close()
+
+    def _claimed(self) -> LinkGrid:
+        authentication = SuperExecAuthHttpInterceptor(
+            master_secret=self._secret, protected_methods=("/flwr.proto.Runtime/AcquireTask",)
+        )
+        client = RuntimeHttpClient.from_server_address(
+            self._address,
+            insecure=True,
+            root_certificates=None,
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), authentication],
+        )
+        with_headers(client, self._headers)
+        try:
+            found = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
+        finally:
+            client.close()
+        if not found.token:
+            raise ConnectionError("the SuperLink has no task for the run that was started")
+        grid = LinkGrid(self._address, token=found.token, headers=self._headers)
+        grid.begin()
+        return grid
 
 
-def _stop_run(address: str, run: int) -> None:
-    client = _control(address)
-    try:
-        client.StopRun(StopRunRequest(run_id=run))
-    except httpx.HTTPStatusError as failure:
-        _LOG.info("run %d was over: %s", run, failure.response.status_code)
-    finally:
-        client.close()
+def control_client(address: str, *, headers: Mapping[str, str]) -> ControlHttpClient:
+    """A client of the SuperLink's Control API.
 
-
-def _control(address: str) -> ControlHttpClient:
-    return ControlHttpClient.from_server_address(
+    Args:
+        address: ``host:port`` of the SuperLink.
+        headers: As of :class:`Link`.
+    """
+    client = ControlHttpClient.from_server_address(
         address,
         insecure=True,
         root_certificates=None,
         interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-cli")],
     )
+    return with_headers(client, headers)
 
 
-def _claimed(address: str, secret: bytes) -> LinkGrid:
-    authentication = SuperExecAuthHttpInterceptor(
-        master_secret=secret, protected_methods=("/flwr.proto.Runtime/AcquireTask",)
-    )
-    client = RuntimeHttpClient.from_server_address(
-        address,
-        insecure=True,
-        root_certificates=None,
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), authentication],
-    )
-    try:
-        found = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
-    finally:
-        client.close()
-    if not found.token:
-        raise ConnectionError("the SuperLink has no task for the run that was started")
-    grid = LinkGrid(address, token=found.token)
-    grid.begin()
-    return grid
+def with_headers(client: _Client, headers: Mapping[str, str]) -> _Client:
+    """Let every request of a client carry headers. Flower's clients have no setting for them."""
+    client._client.headers.update(headers)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - see above
+    return client

@@ -5,7 +5,8 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
-from aggregator.app import MESSAGE_TYPES, GridTransport, message_type_of
+from aggregator.app import GridTransport
+from aggregator.flower_messages import MESSAGE_TYPES, message_type_of
 from aggregator.transport import SiteReply
 from federation.errors import TransportError
 from federation.protocol.messages import Envelope, EvaluateRequest, PrepareRequest, Refusal, TrainReply, TrainRequest

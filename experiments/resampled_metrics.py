@@ -159,7 +159,8 @@ def _ranked_block(
     if len(starts) < len(everyone):
         everyone, events = np.add.reduceat(everyone, starts, axis=0), np.add.reduceat(events, starts, axis=0)
     above_events, above = np.cumsum(events, axis=0), np.cumsum(everyone, axis=0)
-    num_events, num_others = above_events[-1], above[-1] - above_events[-1]
+    num_events = above_events[-1].copy()  # not a view: the array is changed below
+    num_others = above[-1] - num_events
     precision = np.divide(above_events, above, out=np.zeros_like(above), where=above > 0)
     precision_sum = np.einsum("gb,gb->b", events, precision)
     # A pair of one record with and one without the outcome counts 1 if ordered rightly and 1/2 if tied.

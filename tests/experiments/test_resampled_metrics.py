@@ -32,6 +32,18 @@ def test_binary_metrics_equal_scikit_learn_with_every_patient_once(ties):
     assert found["risk_excess"] == pytest.approx(score.mean() - truth.mean())
 
 
+def test_few_records_with_the_outcome_anywhere_even_at_the_lowest_score():
+    generator = np.random.default_rng(5)
+    for size in range(3, 60):
+        outcomes = generator.permutation(np.arange(size) % 2).astype(np.float64)
+        scores = np.round(generator.random(size), size % 3 + 1)
+        scores[np.flatnonzero(outcomes == size % 2)[0]] = 0.0
+        found = weighted_metrics(Scored("binary", scores, outcomes, np.arange(size)), np.ones((1, size), dtype=ONES))
+        assert found["auroc"][0] == pytest.approx(reference.roc_auc_score(outcomes, scores), abs=1e-12)
+        expected = reference.average_precision_score(outcomes, scores)
+        assert found["average_precision"][0] == pytest.approx(expected, abs=1e-12)
+
+
 def test_weighted_metrics_equal_scikit_learn_with_sample_weights():
     records = binary()
     weights = np.random.default_rng(1).integers(0, 4, (20, 80)).astype(ONES)

@@ -25,7 +25,7 @@ DEMO_OPTIONS ?=
 BENCH_OPTIONS ?=
 REHEARSAL_OPTIONS ?=
 CONTAINER_OPTIONS ?=
-STATIC := federation conf site_client aggregator experiments tests
+STATIC := federation conf site_client aggregator experiments deploy tests
 
 # One math thread per process: the tests and the demo run one process per core already.
 export OMP_NUM_THREADS ?= 1

@@ -124,7 +124,8 @@ class Consortium:
         )  # fmt: skip
         self._carry("request.json", "site", "aggregator", new_name="site-request.json")
         self._officer(
-            "admit", f"{letters}/site-request.json", "--fingerprint", wanted["request_read_out"], "--output", f"{letters}/admission.json",
+            "admit", f"{letters}/site-request.json", "--fingerprint", wanted["request_read_out"],
+            "--output", f"{letters}/admission.json",
         )  # fmt: skip
         self._carry("admission.json", "aggregator", "site")
         self.site.once("agent", "site", "enrol", "--admission", f"{letters}/admission.json")

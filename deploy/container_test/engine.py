@@ -92,7 +92,7 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "containers.conf").write_text(_settings(), encoding="utf-8")
+        (folder / "containers.conf").write_text(_settings(folder), encoding="utf-8")
         (folder / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{folder / "storage"}"\nrunroot = "{folder / "run"}"\n',
             encoding="utf-8",
@@ -143,11 +143,13 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _settings() -> str:
-    """runc, because crun refuses machines with both versions of cgroups; limits no higher than this process's own."""
+def _settings(folder: Path) -> str:
+    """runc, because crun refuses machines with both versions of cgroups; limits that need no right to raise them."""
+    limits = f'["nofile={OPEN_FILES}:{OPEN_FILES}", "nproc={OPEN_FILES}:{OPEN_FILES}"]'
     return "\n".join((
         "[engine]", 'cgroup_manager = "cgroupfs"', 'runtime = "runc"', 'events_logger = "file"',
-        "[containers]", f'default_ulimits = ["nofile={OPEN_FILES}:{OPEN_FILES}", "nproc={OPEN_FILES}:{OPEN_FILES}"]', "",
+        "[containers]", f"default_ulimits = {limits}",
+        "[network]", 'network_backend = "netavark"', f'network_config_dir = "{folder / "networks"}"', "",
     ))  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from site_client.gateway_notice import notice_of
 
 _LOG: Final = logging.getLogger("cohortium.gateway")
 _PAUSE_SECONDS: Final = 0.1
+_ANSWERING_SECONDS: Final = 5.0
+"""An agent that shows a stranger out, or dies at once, does so faster."""
 _NOTICE_SECONDS: Final = 5.0
 
 
@@ -38,23 +40,27 @@ class AgentClient:
         """
         end = time.monotonic() + self._patience_seconds
         while True:
+            asked = time.monotonic()
             try:
-                connection = self._connected()
+                return self._exchanged(request)
             except OSError as failure:
-                if time.monotonic() > end:
+                now = time.monotonic()
+                if (
+                    now - asked > _ANSWERING_SECONDS
+                ):  # it was at work when it died: its supervisor gets the whole time again
+                    end = now + self._patience_seconds
+                if now > end:
                     raise TransportError(
                         f"expected the site's agent to answer on its socket, got {type(failure).__name__}",
                         remedy="see the agent's log",
                     ) from None
+                _LOG.debug("no answer of the agent (%s); it is asked again", type(failure).__name__)
                 time.sleep(_PAUSE_SECONDS)
-                continue
-            try:
-                with connection:
-                    send_frame(connection, request)
-                    return receive_frame(connection)
-            except OSError:
-                _LOG.info("the agent died before it answered; it is asked again")
-                end = time.monotonic() + self._patience_seconds
+
+    def _exchanged(self, request: bytes) -> bytes:
+        with self._connected() as connection:
+            send_frame(connection, request)
+            return receive_frame(connection)
 
     def notify(self, reason: str) -> None:
         """Tell the agent that a run was refused, so that it is in the audit log. An agent that is away is not told."""

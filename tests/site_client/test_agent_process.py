@@ -188,3 +188,25 @@ def test_an_agent_is_told_of_a_refused_run_and_one_that_is_away_is_not_waited_fo
     assert told == [notice_of("bundle")]
     assert reason_in(told[0]) == "bundle"
     assert [reason_in(content) for content in (b"", NOTICE, NOTICE + b"other", b"bundle")] == [None] * 4
+
+
+def test_an_agent_that_shows_everybody_out_is_not_asked_for_ever(tmp_path):
+    """It accepts and closes, as it does for an account that it does not answer: the gateway gives up, and has not run hot."""
+    path, accepted = tmp_path / "socket", []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def show_out():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                accepted.append(1)
+                connection.close()
+
+        threading.Thread(target=show_out, daemon=True).start()
+        with pytest.raises(TransportError):
+            AgentClient(path, patience_seconds=0.5).handle(b"x")
+    assert 2 <= len(accepted) <= 12

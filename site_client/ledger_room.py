@@ -6,15 +6,19 @@ import datetime as dt
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from federation.documents import Document
 from federation.privacy.accounting import add
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 
+if TYPE_CHECKING:
+    from site_client.ledger.ledger import Ledger
+
 
 class LedgerRoom(Document):
-    """For the site's eyes only."""
+    """What remains of a population's cap, and whether a study fits in it. For the eyes of whoever may see the ledger."""
 
     population: str
     epsilon_cap: float
@@ -22,10 +26,11 @@ class LedgerRoom(Document):
     epsilon_spent: float
     epsilon_remaining: float
     epsilon_after: float | None
-    """Spent after the whole study; ``None``: beyond all bounds."""
+    """If the whole study were charged; ``None``: without bound."""
     locked: bool
+    """A locked ledger admits nothing."""
     admitted: bool
-    """Whether the whole study fits."""
+    """Whether the ledger's own filter would admit the study's whole charge today."""
 
 
 def room_in_ledger(path: Path, manifest: StudyManifest, *, clock: Callable[[], dt.datetime]) -> LedgerRoom | None:
@@ -47,8 +52,12 @@ def room_in_ledger(path: Path, manifest: StudyManifest, *, clock: Callable[[], d
     from site_client.ledger.ledger import Ledger
 
     with Ledger.open(path, clock=clock) as ledger:
-        status, spent, cap = ledger.status(), ledger.spent(), ledger.terms.cap()
-    charge = manifest.privacy_cost()
+        return room_of(ledger, manifest)
+
+
+def room_of(ledger: Ledger, manifest: StudyManifest) -> LedgerRoom:
+    """What an open ledger says about the whole of a study that charges it."""
+    status, spent, cap, charge = ledger.status(), ledger.spent(), ledger.terms.cap(), manifest.privacy_cost()
     after = cap.spent(add(spent, charge))
     return LedgerRoom(
         population=status.population,
@@ -58,5 +67,6 @@ def room_in_ledger(path: Path, manifest: StudyManifest, *, clock: Callable[[], d
         epsilon_remaining=status.epsilon_remaining,
         epsilon_after=after if math.isfinite(after) else None,
         locked=status.locked is not None,
+        # A cost only grows: if the whole charge is admitted, so is every release on the way there.
         admitted=status.locked is None and cap.admits(spent, charge),
     )

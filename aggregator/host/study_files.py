@@ -6,6 +6,7 @@ import datetime as dt
 from importlib import metadata
 from typing import Final
 
+from aggregator.host.study_outcome import FINAL_MODEL
 from aggregator.host.study_place import StudyPlace
 from aggregator.report.deployed import deployed_report
 from aggregator.report.html import write_report
@@ -28,7 +29,7 @@ def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult
     """
     manifest = proposal.manifest
     write_durably(place.folder / "manifest.json", manifest.sealed().encode())
-    write_durably(place.folder / "model.safetensors", model_bytes(manifest.digest, result.parameters, result.prepared))
+    write_durably(place.folder / FINAL_MODEL, model_bytes(manifest.digest, result.parameters, result.prepared))
     report = deployed_report(
         manifest,
         result,

@@ -15,8 +15,8 @@ from federation.durable_files import write_durably
 from federation.errors import CheckpointError, CohortiumError
 from federation.study.result import StudyResult
 
-FINAL_MODEL: Final = "final.safetensors"
-"""Flat ``parameters``, float32, in the layout of the model built from the manifest. Not released by lying here."""
+FINAL_MODEL: Final = "model.safetensors"
+"""Of :mod:`federation.study.model_file`. Not released by lying here."""
 
 Ending = Literal["finished", "stopped", "failed"]
 
@@ -28,7 +28,7 @@ class StudyOutcome(Document):
     ended: AwareDatetime
     rounds: Annotated[int, Field(ge=0)] = 0
     model_sha256: str = ""
-    """Of ``final.safetensors``, hexadecimal; empty unless the study finished."""
+    """Of ``model.safetensors``, hexadecimal; empty unless the study finished."""
     error: str = ""
     """Name of an error class."""
     message: str = ""
@@ -53,14 +53,9 @@ def end_study(
     result: StudyResult | None = None,
     error: CohortiumError | None = None,
 ) -> None:
-    """Write how the study ended. The model first: an outcome that names it is never without it."""
-    digest = ""
-    if result is not None:
-        from safetensors.numpy import save
-
-        content = save({"parameters": result.parameters})
-        digest = hashlib.sha256(content).hexdigest()
-        write_durably(place.folder / FINAL_MODEL, content)
+    """Write how the study ended. Its files are there already: an outcome that names a model is never without it."""
+    model = place.folder / FINAL_MODEL
+    digest = "" if result is None else hashlib.sha256(model.read_bytes()).hexdigest()
     outcome = StudyOutcome(
         ending=ending,
         ended=now,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.privacy_plan.plan import LedgerRoom
 from federation.errors import ConfigurationError
-from federation.privacy.accounting import add
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
+from site_client.ledger_room import LedgerRoom, room_of
 
 
 def parse_ledgers(options: Sequence[str], manifest: StudyManifest) -> dict[str, Path]:
@@ -63,22 +61,9 @@ def _room(site: str, path: Path, manifest: StudyManifest) -> LedgerRoom:
     from site_client.ledger.ledger import Ledger
 
     with Ledger.open(path, clock=lambda: dt.datetime.now(dt.UTC)) as ledger:
-        status, spent, cap = ledger.status(), ledger.spent(), ledger.terms.cap()
-    if status.site != site:
-        raise ConfigurationError(
-            f"expected the ledger of site {site} at {path}, got that of site {status.site}",
-            remedy="give each site's own ledger: what another site has spent says nothing about this one",
-        )
-    charge = manifest.privacy_cost()
-    after = cap.spent(add(spent, charge))
-    return LedgerRoom(
-        population=status.population,
-        epsilon_cap=status.epsilon_cap,
-        delta=status.delta,
-        epsilon_spent=status.epsilon_spent,
-        epsilon_remaining=status.epsilon_remaining,
-        epsilon_after=after if math.isfinite(after) else None,
-        locked=status.locked is not None,
-        # A cost only grows: if the whole charge is admitted, so is every release on the way there.
-        admitted=status.locked is None and cap.admits(spent, charge),
-    )
+        if ledger.terms.site != site:
+            raise ConfigurationError(
+                f"expected the ledger of site {site} at {path}, got that of site {ledger.terms.site}",
+                remedy="give each site's own ledger: what another site has spent says nothing about this one",
+            )
+        return room_of(ledger, manifest)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from federation.documents import Document
 from federation.identifiers import SiteId, StudyId
+from site_client.ledger_room import LedgerRoom
 
 ReleaseKind = Literal["preparation", "training", "evaluation"]
 
@@ -43,22 +44,6 @@ class ReleaseShare(Document):
     """Of the Rényi divergence at the order that proves the total; the shares add up to 1."""
     alone: Epsilon
     """If a study released nothing else."""
-
-
-class LedgerRoom(Document):
-    """What remains of a population's cap, and whether this study fits in it."""
-
-    population: str
-    epsilon_cap: float
-    delta: float
-    epsilon_spent: float
-    epsilon_remaining: float
-    epsilon_after: float | None
-    """If the whole study were charged; ``None``: without bound."""
-    locked: bool
-    """A locked ledger admits nothing."""
-    admitted: bool
-    """Whether the ledger's own filter would admit the study's whole charge today."""
 
 
 class SitePlan(Document):

@@ -13,7 +13,6 @@ import numpy as np
 from experiments.privacy_plan.plan import (
     AfterRound,
     Epsilon,
-    LedgerRoom,
     PrivacyPlan,
     PromisePlan,
     ReleaseKind,
@@ -31,11 +30,13 @@ from federation.privacy.promise import MechanismSpec, NoPrivacy, PatientLevelPri
 from federation.privacy.rdp_curves import ORDERS
 from federation.privacy.site_level import site_round_event
 from federation.study.manifest import StudyManifest
+from site_client.ledger_room import LedgerRoom
 
 NO_GUARANTEE: Final = (
     "This study promises no privacy: there is no noise, nothing is accounted for and there is no guarantee. What the sites "
     "send may reveal single patients."
 )
+
 _MILESTONES: Final = 8
 
 

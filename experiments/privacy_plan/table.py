@@ -10,7 +10,8 @@ from rich.text import Text
 
 from aggregator.report.content import SeedSpread
 from experiments.privacy_plan.curve import UtilityCurve
-from experiments.privacy_plan.plan import Epsilon, LedgerRoom, PrivacyPlan, PromisePlan, SitePlan
+from experiments.privacy_plan.plan import Epsilon, PrivacyPlan, PromisePlan, SitePlan
+from site_client.ledger_room import LedgerRoom
 
 _OWN: Final = "the site's own to tell"
 _LEGEND: Final = (

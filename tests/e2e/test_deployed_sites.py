@@ -80,7 +80,7 @@ def test_a_study_runs_over_mutual_tls_while_processes_are_killed_and_gives_the_s
     assert state is not None
     assert [r.model_digest for r in state.history] == [r.model_digest for r in reference.rounds]
     assert {r.contributors for r in state.history} == {SITES}
-    (final,) = load_file(place.folder / "final.safetensors").values()
+    (final,) = load_file(place.folder / "model.safetensors").values()
     assert final.tobytes() == reference.parameters.tobytes()
     for name, layout in deployment.sites.items():
         log = read_log(layout.audit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import time
@@ -11,13 +10,13 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-from federation.errors import ConfigurationError, InvalidInputError, StudyError
+from conf.processes.process_file import held_by_one, holder
+from federation.errors import InvalidInputError, StudyError
 from site_client.accounts import logs_folder
 from site_client.site_home import SiteLayout
 
 _STOP_SECONDS: Final = 20.0
 _STOP_POLL_SECONDS: Final = 0.1
-_MOST_DIGITS: Final = 20
 
 
 @contextlib.contextmanager
@@ -27,34 +26,17 @@ def only_one(layout: SiteLayout) -> Generator[None]:
     Raises:
         ConfigurationError: If another process holds it.
     """
-    with _process_file(layout).open("a+") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as failure:
-            raise ConfigurationError(
-                f"expected this site not to run yet, it does, from {layout.folder}",
-                remedy="`cohortium site status` shows it, `cohortium site stop` ends it",
-            ) from failure
-        held.truncate(0)
-        held.write(str(os.getpid()))
-        held.flush()
+    with held_by_one(
+        _process_file(layout),
+        expected=f"no process to run this site yet from {layout.folder}",
+        remedy="`cohortium site status` shows it, `cohortium site stop` ends it",
+    ):
         yield
-        held.truncate(0)
 
 
 def running_process(layout: SiteLayout) -> int | None:
     """Number of the process that runs the site, or ``None`` if none does. The lock tells, not the number."""
-    try:
-        held = _process_file(layout).open("r")
-    except FileNotFoundError:
-        return None
-    with held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            number = held.read(_MOST_DIGITS).strip()
-            return int(number) if number.isdigit() else None
-    return None
+    return holder(_process_file(layout))
 
 
 def stop_site(layout: SiteLayout, *, seconds: float = _STOP_SECONDS) -> int:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
-import json
 import logging
-import os
 import signal
 import threading
 import time
@@ -24,8 +21,9 @@ from aggregator.host.revocation import Membership
 from aggregator.host.study_metrics import study_metrics
 from aggregator.host.study_outcome import is_over
 from aggregator.host.study_place import launched_studies
+from conf.processes.process_file import held_by_one, holder
 from conf.processes.supervisor import Supervisor
-from federation.errors import ConfigurationError, InvalidInputError
+from federation.errors import InvalidInputError
 
 _LOG: Final = logging.getLogger("cohortium.host")
 _LOOK_SECONDS: Final = 1.0
@@ -168,33 +166,17 @@ def only_one(layout: HostLayout) -> Generator[None]:
         ConfigurationError: If another process holds it.
     """
     layout.state.mkdir(parents=True, exist_ok=True)
-    with layout.process_file.open("a+") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as failure:
-            raise ConfigurationError(
-                f"expected no other host to run in {layout.folder}, one does",
-                remedy="`cohortium aggregator status` shows it, `cohortium aggregator stop` ends it",
-            ) from failure
-        held.truncate(0)
-        held.write(json.dumps(os.getpid()))
-        held.flush()
+    with held_by_one(
+        layout.process_file,
+        expected=f"no other host to run in {layout.folder}",
+        remedy="`cohortium aggregator status` shows it, `cohortium aggregator stop` ends it",
+    ):
         yield
-        held.truncate(0)
 
 
 def running_process(layout: HostLayout) -> int | None:
     """Number of the process that runs the host, or ``None`` if none does. The lock tells, not the number."""
-    if not layout.process_file.is_file():
-        return None
-    with layout.process_file.open("a+") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            held.seek(0)
-            number = held.read(20).strip()
-            return int(number) if number.isdigit() else None
-    return None
+    return holder(layout.process_file)
 
 
 def _now() -> dt.datetime:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from federation.errors import AuditLogDamagedError, InvalidInputError
+from conf.audit_views import LOG_FILE, export_log_file, show_log_file, verify_log_file
+from federation.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from federation.governance.audit import AuditEntry
     from federation.protocol.signatures import SigningKey
 
 audit_app = typer.Typer(
@@ -23,7 +18,6 @@ audit_app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-LOG_FILE = "audit.jsonl"
 _KEY = "identity"
 
 _Home = Annotated[Path | None, typer.Option("--home", envvar="COHORTIUM_SITE", help="The site's home folder.")]
@@ -46,20 +40,7 @@ def verify(
 
     cohortium site audit verify --against coordinator_audit.json
     """
-    from federation.governance.audit_export import compare, verify_log
-
-    path = log or _home(home) / LOG_FILE
-    found = compare(path, against) if against is not None else verify_log(path)
-    if as_json:
-        typer.echo(found.model_dump_json(indent=1))
-    else:
-        verdict, *rest = found.lines()
-        console = Console(highlight=False, soft_wrap=True)
-        console.print(Text(verdict, style="green" if found.intact else "bold red"))
-        for line in rest:
-            console.print(Text(line))
-    if not found.intact:
-        raise typer.Exit(AuditLogDamagedError.exit_code)
+    verify_log_file(log or _home(home) / LOG_FILE, against=against, as_json=as_json)
 
 
 @audit_app.command()
@@ -75,16 +56,7 @@ def show(
 
     cohortium site audit show --event request_refused
     """
-    from federation.governance.audit_log import read_log
-
-    read = read_log(log or _home(home) / LOG_FILE)
-    entries = [entry for entry in read.entries if event is None or entry.event == event][-last:]
-    if as_json:
-        typer.echo(json.dumps([entry.as_data() for entry in entries], indent=1))
-    else:
-        Console(highlight=False).print(_table(entries))
-    if read.problem is not None:
-        raise read.problem
+    show_log_file(log or _home(home) / LOG_FILE, event=event, last=last, as_json=as_json)
 
 
 @audit_app.command()
@@ -98,16 +70,8 @@ def export(
 
     cohortium site audit export -o site_audit.json
     """
-    from federation.durable_files import write_durably
-    from federation.governance.audit_export import export_log
-
     folder = _home(home)
-    signed = export_log(log or folder / LOG_FILE, key=_key(folder), now=dt.datetime.now(tz=dt.UTC))
-    if output.exists():
-        raise InvalidInputError(f"expected {output} to be new, it exists", remedy="choose another --output")
-    write_durably(output, signed.model_dump_json().encode() + b"\n")
-    head = signed.export.head
-    typer.echo(f"{output}: {head.sequence} entries of the log of {head.log}, the last is {head.entry_hash}")
+    export_log_file(log or folder / LOG_FILE, output, key=_key(folder))
 
 
 def _home(given: Path | None) -> Path:
@@ -123,14 +87,3 @@ def _key(home: Path) -> SigningKey:
             f"expected the site's key at {key_path(home / _KEY)}, got none", remedy="give the site's --home"
         )
     return key
-
-
-def _table(entries: list[AuditEntry]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("entry", "time", "event", "who", "concerns", "study", "round", "reason"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in {"entry", "round"} else "left")
-    for entry in entries:
-        cells = (entry.time, entry.event, entry.actor, entry.site or "", (entry.study or "")[:19])
-        number = "" if entry.round_number is None else str(entry.round_number)
-        table.add_row(str(entry.sequence), *map(Text, cells), number, Text(entry.reason or ""))
-    return table

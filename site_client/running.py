@@ -28,7 +28,7 @@ def only_one(layout: SiteLayout) -> Generator[None]:
     """
     with held_by_one(
         _process_file(layout),
-        expected=f"no process to run this site yet from {layout.folder}",
+        expected=f"this site not to run yet from {layout.folder}",
         remedy="`cohortium site status` shows it, `cohortium site stop` ends it",
     ):
         yield

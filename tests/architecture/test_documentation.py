@@ -130,6 +130,31 @@ def test_every_cohortium_command_of_a_page_exists() -> None:
             command = children[word]
 
 
+@pytest.mark.parametrize("page", pages(), ids=_label)
+def test_every_option_of_a_page_s_commands_exists_and_none_that_is_needed_is_left_out(page: Path) -> None:
+    import click
+    from typer.main import get_command
+
+    from experiments.main import app
+
+    for words in _commands(page):
+        if words[0] != "cohortium" and words[:2] != ["sudo", "cohortium"]:
+            continue
+        command, rest = get_command(app), words[words.index("cohortium") + 1 :]
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command, rest = command.commands[rest[0]], rest[1:]
+        given = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
+        if "--help" in given or hasattr(command, "commands"):
+            continue
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        known = {name for option in options for name in (*option.opts, *option.secondary_opts)} | {"--debug"}
+        assert given <= known, f"{_label(page)}: cohortium {' '.join(words[1:])}"
+        for option in options:
+            assert not option.required or option.envvar or given & set(option.opts), (
+                f"{shlex.join(words)}: {option.opts}"
+            )
+
+
 _WITH_EXAMPLES = [module.name for module in modules() if re.search(r"^\s*>>> ", module.text, flags=re.MULTILINE)]
 
 

@@ -6,6 +6,7 @@ Not durable on purpose: the ledger and the audit log are what counts, this is on
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from federation.documents import Document
 from federation.errors import InvalidInputError
 from site_client.site_home import SiteLayout
 
+_LOG: Final = logging.getLogger("cohortium.agent")
 _FILE: Final = "activity.json"
 _MOST_STUDIES: Final = 1000
 
@@ -89,11 +91,15 @@ class ActivityLog:
         self._write()
 
     def _write(self) -> None:
+        """A disk that is full costs a glance at the status, never an answer: what was released must still be sent."""
         temporary = self._path.with_name(f".{self._path.name}.part")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(self._activity.model_dump_json().encode())
-        temporary.replace(self._path)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(self._activity.model_dump_json().encode())
+            temporary.replace(self._path)
+        except OSError as failure:
+            _LOG.warning("what the agent did cannot be shown: %s", failure.strerror or type(failure).__name__)
 
 
 def read_activity(layout: SiteLayout) -> Activity | None:

@@ -241,6 +241,13 @@ def test_what_cannot_be_recorded_is_not_done(site: Site) -> None:
     assert agents.reached == []
 
 
+def test_a_status_that_cannot_be_written_keeps_no_answer_back(site: Site) -> None:
+    hospital, request = site.hospital(), site.request()
+    (site.layout.folder / ".activity.json.part").mkdir()
+    assert isinstance(read_envelope(site.opened(hospital.handle(request), request).payload).header, TrainReply)
+    assert isinstance(read_envelope(hospital.handle(b"rubbish")).header, Refusal)
+
+
 def test_a_refused_run_is_in_the_audit_log_but_cannot_fill_it(site: Site) -> None:
     hospital = site.hospital(Recorder())
     for _ in range(50):

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from experiments.rehearsal.closing import close_out
-from experiments.rehearsal.consortium import Rehearsal
+from experiments.rehearsal.consortium import DESKS, Rehearsal
 from experiments.rehearsal.records import RehearsedRecords, heart_disease, synthetic
 from federation.errors import CohortiumError, ConfigurationError, RecordsUnreadableError, StudyError
 
@@ -25,15 +25,20 @@ def main(
     ] = "auto",
     rounds: Annotated[int, typer.Option(min=1, help="Of the study.")] = 5,
     data: Annotated[Path | None, typer.Option(envvar="COHORTIUM_DATA", help="Downloaded records.")] = None,
-    folder: Annotated[Path, typer.Option(help="Made new; an old one is removed.")] = Path("outputs/rehearsal"),
+    folder: Annotated[Path, typer.Option(help="Made new; an old rehearsal in it is removed.")] = Path(
+        "outputs/rehearsal"
+    ),
 ) -> None:
     """Rehearse: enrol, approve, train with secure aggregation and privacy over mutual TLS, release, verify, score."""
     started, console = time.monotonic(), Console(highlight=False, width=200)
+    check_replaceable(folder)
     # Unix sockets have short names, and other accounts must reach their part: a folder of its own below the system's.
     place = Path(tempfile.mkdtemp(prefix="cohortium-"))
     place.chmod(0o755)
     os.umask(0o022)
-    rehearsal = Rehearsal(place, _records(study, data, place / "records"), rounds, console)
+    records = _records(study, data, place / "records")
+    console.print(f"{len(records.mappings)} hospitals with {records.provenance} records: {', '.join(records.mappings)}")
+    rehearsal = Rehearsal(place, records, rounds, console)
     try:
         rehearsal.found()
         rehearsal.enrol()
@@ -49,6 +54,18 @@ def main(
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(place, folder)
     console.print(f"rehearsed in {time.monotonic() - started:.0f} s; report: {(folder / report).resolve()}")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Only a rehearsal is replaced by another.
+
+    Raises:
+        ConfigurationError: If the folder holds anything else.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / DESKS).is_dir() or not any(folder.iterdir()))):
+        raise ConfigurationError(
+            f"expected a new folder or an old rehearsal at {folder}, got something else", remedy="name another --folder"
+        )
 
 
 def _records(study: str, data: Path | None, folder: Path) -> RehearsedRecords:

@@ -21,10 +21,11 @@ from rich.console import Console
 from experiments.rehearsal.records import RehearsedRecords
 from experiments.rehearsal.terminal import Terminal, wait_for
 
+DESKS: Final = "desks"
+"""Everybody's files, in the folder of a rehearsal."""
 _SEED: Final = 7
 _START_SECONDS: Final = 180.0
 _STUDY_SECONDS: Final = 900.0
-_TITLES: Final = ("title", "question", "data_licence")
 _POLICY: Final = {
     "allowed_provenance": ["patients", "public", "synthetic"],
     "allow_test_seed": True,
@@ -63,7 +64,7 @@ class Rehearsal:
         self.sites = {site: self._terminal(f"site {site}", "COHORTIUM_SITE", site) for site in self.records.mappings}
 
     def _terminal(self, who: str, variable: str, home: str = "authority") -> Terminal:
-        desk = self.folder / "desks" / who.replace(" ", "_")
+        desk = self.folder / DESKS / who.replace(" ", "_")
         desk.mkdir(parents=True)
         return Terminal(who, desk, {variable: str(self.folder / home)}, self.console)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from flwr.app import Message, RecordDict
@@ -19,11 +18,16 @@ from flwr.serverapp import Grid
 
 from aggregator.flower_messages import RECORD, from_pieces, in_pieces, message_type_of
 from aggregator.transport import SiteReply
+from aggregator.under_way import UnderWay
 from federation.errors import TransportError
 
 _LOG: Final = logging.getLogger("cohortium.coordinator")
-_POLL_SECONDS: Final = 0.005
+_POLL_SECONDS: Final = 0.01
 _LONGEST_POLL_SECONDS: Final = 0.5
+_POLL_GROWTH: Final = 1.2
+"""A reply that comes t seconds after the last one is found within a sixth of t."""
+_GREET_AGAIN_SECONDS: Final = 30.0
+"""Without an answer to the question who a node is: Flower delivers a message once, and may lose it."""
 _STRANGERS_SECONDS: Final = 1.0
 _LOST_SECONDS: Final = 5.0
 _LOST: Final = frozenset(
@@ -75,7 +79,8 @@ class GridTransport:
         self._reconnect = reconnect
         self._resend_seconds = resend_seconds
         self._node_by_site: dict[str, int] = {}
-        self._known_nodes: set[int] = set()
+        self._introduced: set[int] = set()
+        self._greeted_at: dict[int, float] = {}
         self._sites_by_node = sites_by_node
         self._gone = gone
         if sites_by_node is None:
@@ -102,12 +107,14 @@ class GridTransport:
         end = time.monotonic() + start_seconds
         asked: dict[str, int] = {}
         while time.monotonic() < end:
-            asked |= self._greet_new_nodes(end)
+            asked |= self._greet_strangers(end)
             for answer in self._grid.pull_messages(list(asked)) if asked else ():
                 site, node = _identity(answer), asked.pop(answer.metadata.reply_to_message_id)
-                if site in self._node_by_site:
+                if site is None:
+                    continue
+                if self._node_by_site.setdefault(site, node) != node:
                     raise TransportError(f"expected one node per site, got two that say they are {site!r}")
-                self._node_by_site[site] = node
+                self._introduced.add(node)
             if set(self._sites) <= set(self._node_by_site):
                 if not asked:
                     return
@@ -120,43 +127,48 @@ class GridTransport:
                 remedy="start their clients, or make a version of the study without them",
             )
 
-    def _greet_new_nodes(self, end: float) -> dict[str, int]:
-        """Ask nodes not seen before who they are; message to node."""
-        fresh = sorted(set(self._grid.get_node_ids()) - self._known_nodes)
-        if not fresh:
+    def _greet_strangers(self, end: float) -> dict[str, int]:
+        """Ask nodes that have not said who they are, and were not asked a moment ago; message to node."""
+        now = time.monotonic()
+        strangers = sorted(
+            node
+            for node in set(self._grid.get_node_ids()) - self._introduced
+            if now - self._greeted_at.get(node, float("-inf")) > _GREET_AGAIN_SECONDS
+        )
+        if not strangers:
             return {}
-        self._known_nodes |= set(fresh)
+        self._greeted_at |= dict.fromkeys(strangers, now)
         lifetime = _lifetime(end)
-        questions = [Message(RecordDict(), node, "query.identity", ttl=lifetime) for node in fresh]
-        return dict(zip(self._grid.push_messages(questions), fresh, strict=True))
+        questions = [Message(RecordDict(), node, "query.identity", ttl=lifetime) for node in strangers]
+        return dict(zip(self._grid.push_messages(questions), strangers, strict=True))
 
     def exchange(self, requests: Mapping[str, bytes]) -> Iterator[SiteReply]:
         """Send every request at once; yield replies as they arrive, then the sites that missed the deadline."""
         end = time.monotonic() + self._deadline_seconds
-        under_way = _UnderWay(dict(requests))
-        pause, greet_at = _POLL_SECONDS, 0.0
+        under_way = UnderWay(dict(requests))
+        pause, greet_at = _POLL_SECONDS, time.monotonic() + _LONGEST_POLL_SECONDS
         self._attempt(lambda: self._ask(under_way, tuple(requests), end), under_way, end)
         while under_way.unanswered and time.monotonic() < end:
             yield from self._given_up(under_way)
             replies = self._attempt(lambda: self._arrived(under_way), under_way, end)
             yield from replies or ()
-            pause = _POLL_SECONDS if replies else min(pause * 1.5, _LONGEST_POLL_SECONDS)
+            pause = _POLL_SECONDS if replies else min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
             if self._reconnect is not None and time.monotonic() > greet_at:
                 self._attempt(lambda: self._look_after(under_way, end), under_way, end)
                 greet_at = time.monotonic() + _LONGEST_POLL_SECONDS
-            if under_way.unanswered:
+            if under_way.unanswered and not replies:
                 time.sleep(min(pause, max(end - time.monotonic(), 0.0)))
         for site in under_way.unanswered:
             yield SiteReply(site=site, content=None, reason="deadline")
 
-    def _given_up(self, under_way: _UnderWay) -> list[SiteReply]:
+    def _given_up(self, under_way: UnderWay) -> list[SiteReply]:
         reasons = {} if self._gone is None else self._gone()
         lost = [site for site in under_way.unanswered if site in reasons]
         for site in lost:
             del under_way.unanswered[site]
         return [SiteReply(site=site, content=None, reason=reasons[site]) for site in lost]
 
-    def _ask(self, under_way: _UnderWay, sites: Iterable[str], end: float) -> None:
+    def _ask(self, under_way: UnderWay, sites: Iterable[str], end: float) -> None:
         """Send the requests of sites whose node is known; the others are asked when theirs says who it is."""
         known = [site for site in sites if site in self._node_by_site]
         messages = [
@@ -173,13 +185,15 @@ class GridTransport:
                 under_way.site_by_message[identifier] = site
             under_way.ask_again(site, self._resend_seconds)
 
-    def _arrived(self, under_way: _UnderWay) -> list[SiteReply]:
+    def _arrived(self, under_way: UnderWay) -> list[SiteReply]:
         """What has arrived since the last call; the first answer of a site counts."""
         found: list[SiteReply] = []
         for answer in self._grid.pull_messages([*under_way.site_by_message, *under_way.node_by_greeting]):
             identifier = answer.metadata.reply_to_message_id
             if identifier in under_way.node_by_greeting:
-                self._met(_identity(answer), under_way.node_by_greeting.pop(identifier), under_way)
+                node, name = under_way.node_by_greeting.pop(identifier), _identity(answer)
+                if name is not None:
+                    self._met(name, node, under_way)
                 continue
             site = under_way.site_by_message.pop(identifier, "")
             if site not in under_way.unanswered:
@@ -191,15 +205,16 @@ class GridTransport:
             found.append(_reply(site, answer))
         return found
 
-    def _met(self, site: str, node: int, under_way: _UnderWay) -> None:
+    def _met(self, site: str, node: int, under_way: UnderWay) -> None:
         _LOG.info("site %s is node %d now", site, node)
+        self._introduced.add(node)
         self._node_by_site[site] = node
         under_way.resend_at[site] = 0.0
 
-    def _look_after(self, under_way: _UnderWay, end: float) -> None:
+    def _look_after(self, under_way: UnderWay, end: float) -> None:
         """Greet new nodes, and ask again where an answer is overdue."""
         if self._sites_by_node is None:
-            under_way.node_by_greeting |= self._greet_new_nodes(end)
+            under_way.node_by_greeting |= self._greet_strangers(end)
         else:
             connected = self._connected()
             for site in connected.keys() - {
@@ -210,7 +225,7 @@ class GridTransport:
         overdue = [site for site in under_way.unanswered if under_way.resend_at.get(site, 0.0) <= now]
         self._ask(under_way, overdue, end)
 
-    def _attempt(self, step: Callable[[], _T], under_way: _UnderWay, end: float) -> _T | None:
+    def _attempt(self, step: Callable[[], _T], under_way: UnderWay, end: float) -> _T | None:
         """Take a step; if the link is lost, open another one and ask every site again."""
         try:
             return step()
@@ -220,7 +235,8 @@ class GridTransport:
             _LOG.warning("the link is lost and is opened again: %s", failure)
         under_way.forget_messages()
         self._node_by_site.clear()
-        self._known_nodes.clear()
+        self._introduced.clear()
+        self._greeted_at.clear()
         while time.monotonic() < end:
             try:
                 self._grid = self._reconnect()
@@ -234,31 +250,10 @@ class GridTransport:
         """The grid belongs to whoever opened it; nothing to release."""
 
 
-@dataclass
-class _UnderWay:
-    """What an exchange waits for."""
-
-    unanswered: dict[str, bytes]
-    site_by_message: dict[str, str] = field(default_factory=dict[str, str])
-    node_by_greeting: dict[str, int] = field(default_factory=dict[str, int])
-    resend_at: dict[str, float] = field(default_factory=dict[str, float])
-    patience: dict[str, float] = field(default_factory=dict[str, float])
-
-    def ask_again(self, site: str, seconds: float) -> None:
-        """Be twice as patient each time."""
-        self.patience[site] = 2 * self.patience[site] if site in self.patience else seconds
-        self.resend_at[site] = time.monotonic() + self.patience[site]
-
-    def forget_messages(self) -> None:
-        """Nothing that was sent will be answered."""
-        self.site_by_message.clear()
-        self.node_by_greeting.clear()
-        self.resend_at.clear()
-
-
-def _identity(answer: Message) -> str:
+def _identity(answer: Message) -> str | None:
+    """The site that a node says it is; ``None``: it has not said, and is asked again later."""
     if answer.has_error():
-        return ""
+        return None
     return str(answer.content[RECORD]["site"])
 
 

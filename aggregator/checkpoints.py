@@ -73,6 +73,15 @@ class CheckpointStore:
 
     def save(self, state: CoordinatorState) -> None:
         """Commit a round."""
+        self.save_rounds(state, 1)
+
+    def save_rounds(self, state: CoordinatorState, count: int) -> None:
+        """Commit several rounds at once.
+
+        Args:
+            state: After the last of them.
+            count: How many rounds since the last commit, at least 1.
+        """
         number = state.round_number
         arrays = {"parameters": state.parameters} | {f"server/{name}": vector for name, vector in state.server.items()}
         content = save(arrays)
@@ -85,8 +94,11 @@ class CheckpointStore:
             "rounds_contributed": dict(state.rounds_contributed),
             "heads": {site: head.as_data() for site, head in state.heads.items()},
             "kept_losses": list(state.kept_losses),
-            "result": asdict(state.history[-1]),
         }
+        if count == 1:
+            record["result"] = asdict(state.history[-1])
+        else:
+            record["results"] = [asdict(result) for result in state.history[-count:]]
         record["signature"] = self._key(make=True).sign(_signed_bytes(record), purpose=_PURPOSE)
         write_durably(self._record_path(number), json.dumps(record, indent=1).encode())
         for old in range(1, number - _KEPT_MODELS + 1):
@@ -128,28 +140,30 @@ class CheckpointStore:
         Raises:
             CheckpointError: If a checkpoint belongs to another study, is damaged, or the chain is broken.
         """
-        records = [json.loads(path.read_bytes()) for path in sorted(self._folder.glob("round-*.json"))]
+        records = [_read_json(path) for path in sorted(self._folder.glob("round-*.json"))]
         if not records:
             return None
-        for number, record in enumerate(records, start=1):
-            self._check(record, number)
-        for number, record in enumerate(records, start=1):
-            self._check_signature(record, number)
+        done = 0
+        for record in records:
+            done += len(_results_of(record))
+            self._check(record, done)
+        for record in records:
+            self._check_signature(record, int(record["round"]))
         last = records[-1]
-        path = self._model_path(len(records))
+        path = self._model_path(done)
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != last["model_sha256"]:
             raise CheckpointError(
-                f"expected the model of round {len(records)} in {path} as it was written, got other bytes or none",
+                f"expected the model of round {done} in {path} as it was written, got other bytes or none",
                 remedy="restore the folder from a copy, or start the study anew in another folder",
             )
         arrays: dict[str, Vector] = {name: array.astype(np.float64) for name, array in load(content).items()}
         return CoordinatorState(
-            round_number=len(records),
+            round_number=done,
             parameters=arrays.pop("parameters"),
             server={name.removeprefix("server/"): vector for name, vector in arrays.items()},
             rounds_contributed=last["rounds_contributed"],
-            history=tuple(_result(record["result"]) for record in records),
+            history=tuple(_result(result) for record in records for result in _results_of(record)),
             kept_losses=tuple(last.get("kept_losses", ())),
             heads={
                 site: LedgerHead.from_data(head, error=CheckpointError) for site, head in last.get("heads", {}).items()
@@ -157,12 +171,13 @@ class CheckpointStore:
         )
 
     def _check(self, record: Mapping[str, Any], number: int) -> None:
-        if record["study"] != self._study:
+        if "study" in record and record["study"] != self._study:
             raise CheckpointError(
                 f"expected checkpoints of study {self._study} in {self._folder}, got one of {record['study']}",
                 remedy="choose another output folder",
             )
-        if record["round"] != number or record["parent_sha256"] != self._parent(number):
+        # Nothing of a damaged record may be there: only the signature, which is checked next, says what has to be.
+        if record.get("round") != number or record.get("parent_sha256") != self._parent(number):
             raise CheckpointError(
                 f"expected an unbroken chain of rounds in {self._folder}, got a break at round {number}",
                 remedy="restore the folder from a copy, or start the study anew in another folder",
@@ -194,8 +209,10 @@ class CheckpointStore:
         return SigningKey.from_bytes(path.read_bytes())
 
     def _parent(self, number: int) -> str:
-        path = self._record_path(number - 1)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if number > 1 else ""
+        """Digest of the record before that of a round; empty before the first."""
+        own = self._record_path(number)
+        earlier = [path for path in self._folder.glob("round-*.json") if path < own]
+        return hashlib.sha256(max(earlier).read_bytes()).hexdigest() if earlier else ""
 
     def _model_path(self, number: int) -> Path:
         return self._folder / f"round-{number:06d}.safetensors"
@@ -220,6 +237,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     return content if isinstance(content, dict) else {}
+
+
+def _results_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rounds that a record commits; one where it does not say."""
+    found = record.get("results")
+    return list(found) if isinstance(found, list) and found else [record.get("result", {})]
 
 
 def _result(data: Mapping[str, Any]) -> RoundResult:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.checkpoints import CheckpointStore, CoordinatorState
-from aggregator.evaluation import evaluate_round
+from aggregator.direct_rounds import DirectSites
+from aggregator.evaluation import Evaluation
 from aggregator.held_out_gate import HeldOutGate, HeldOutLoss
-from aggregator.preparation import prepare_features
-from aggregator.rounds import WeightedFold, collect_updates
-from aggregator.secure_sums import SecureSums
+from aggregator.reaching import reach
+from aggregator.rounds import WeightedFold
 from aggregator.tracking import Tracker
+from aggregator.traffic import ByteCounter, CountedTransport
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.build import build_algorithm
@@ -38,7 +39,7 @@ Observe = Callable[[NDArray[np.float32], PreparedFeatures | None], Mapping[str, 
 
 def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but three
     study: StudyManifest,
-    transport: Transport,
+    transport: Transport | DirectSites,
     tracker: Tracker,
     *,
     checkpoints: CheckpointStore,
@@ -52,7 +53,7 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
 
     Args:
         study: What was agreed.
-        transport: How sites are reached.
+        transport: How sites are reached; or the sites themselves, all in this process.
         tracker: Where results are recorded.
         checkpoints: Where rounds are committed; a restart continues after the last one.
         clock: Seconds, for the duration of a round only.
@@ -71,34 +72,41 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
         PrivacyRefusedError: If somebody would observe a study of real patients.
     """
     _check_observer(study, observe)
+    counter = ByteCounter()
+    if not isinstance(transport, DirectSites):
+        transport = CountedTransport(transport, counter)
     algorithm = build_algorithm(study.algorithm)
     state = checkpoints.latest() or start_state(study, algorithm)
     resumed_from = state.round_number
     keeper = HeadKeeper(state.heads)
-    sums = None if study.aggregation.masked is None else SecureSums(study, transport, folder=checkpoints.secure_folder)
-    prepared = prepare_features(study, transport, checkpoints=checkpoints, keeper=keeper, sums=sums)
+    reached = reach(study, transport, checkpoints=checkpoints, keeper=keeper, streams=streams)
+    prepared = reached.prepare()
     gate = HeldOutGate.of(study, held_out, prepared)
     for result in state.history:
         tracker.record_round(result)  # what was committed but not yet recorded when the last run ended
     for round_number in range(resumed_from + 1, study.schedule.rounds + 1):
         started = clock()
-        fold = collect_updates(
-            study,
-            transport,
+        fold = reached.train(
             round_number=round_number,
             parameters=state.parameters.astype(np.float32),
             broadcast=algorithm.broadcast(state.server),
-            keeper=keeper,
-            streams=streams,
             prepared=prepared,
-            sums=sums,
         )
         advanced, rolled_back = gate.pass_on(state, advance(algorithm, state, fold))
-        result = summarise(
-            study, transport, before=state, after=advanced, fold=fold, keeper=keeper, prepared=prepared, sums=sums
+        found = reached.evaluate(
+            round_number=advanced.round_number, parameters=advanced.parameters.astype(np.float32), prepared=prepared
         )
+        result = summarise(study, before=state, after=advanced, fold=fold, found=found)
         observed = {} if observe is None else dict(observe(advanced.parameters.astype(np.float32), prepared))
-        result = replace(result, seconds=clock() - started, observed=observed, rolled_back=rolled_back)
+        traffic = counter.taken()
+        result = replace(
+            result,
+            seconds=clock() - started,
+            observed=observed,
+            rolled_back=rolled_back,
+            bytes_sent=traffic.sent,
+            bytes_received=traffic.received,
+        )
         history = (*state.history, result)
         state = replace(advanced, history=history, heads=keeper.heads)
         checkpoints.save(state)
@@ -171,26 +179,14 @@ def advance(algorithm: FederatedAveraging, state: CoordinatorState, fold: Weight
 
 def summarise(
     study: StudyManifest,
-    transport: Transport,
     *,
     before: CoordinatorState,
     after: CoordinatorState,
     fold: WeightedFold,
-    keeper: HeadKeeper,
-    prepared: PreparedFeatures | None,
-    sums: SecureSums | None,
+    found: Evaluation,
 ) -> RoundResult:
-    """Evaluate where the schedule says so, and describe the round."""
+    """Describe a round and what its evaluation found."""
     released = after.parameters.astype(np.float32)
-    found = evaluate_round(
-        study,
-        transport,
-        round_number=after.round_number,
-        parameters=released,
-        keeper=keeper,
-        prepared=prepared,
-        sums=sums,
-    )
     return RoundResult(
         round_number=after.round_number,
         contributors=tuple(fold.contributors),

@@ -63,21 +63,32 @@ def evaluate_round(
         return Evaluation()
     if sums is not None:
         return _masked(study, sums, round_number=round_number, arrays=model_arrays(parameters, prepared), keeper=keeper)
-    per_site = study.evaluation.release == "per_site"
-    noise = study.evaluation.noise
-    if noise is None:
+    if study.evaluation.noise is None:
         exact = collect_metrics(study, transport, round_number=round_number, parameters=parameters, prepared=prepared)
-        return Evaluation(
-            metrics=reduce(add, exact.values()).derive() if exact else {},
-            site_metrics={site: values.derive() for site, values in exact.items()} if per_site else {},
-        )
+        return exact_evaluation(study, exact)
     counts = collect_counts(
         study, transport, round_number=round_number, parameters=parameters, keeper=keeper, prepared=prepared
     )
-    if not counts:
+    return paid_evaluation(study, counts)
+
+
+def exact_evaluation(study: StudyManifest, sums: Mapping[str, MetricSums]) -> Evaluation:
+    """Performance from exact sums by site; by site only where the study releases it so."""
+    per_site = study.evaluation.release == "per_site"
+    return Evaluation(
+        metrics=reduce(add, sums.values()).derive() if sums else {},
+        site_metrics={site: values.derive() for site, values in sums.items()} if per_site else {},
+    )
+
+
+def paid_evaluation(study: StudyManifest, counts: Mapping[str, NoisyCounts]) -> Evaluation:
+    """Performance from noisy counts by site; by site only where the study releases it so."""
+    noise = study.evaluation.noise
+    if not counts or noise is None:
         return Evaluation()
     most = noise.max_records_per_patient
     everyone = derive_performance(reduce(add, counts.values()), max_records_per_patient=most)
+    per_site = study.evaluation.release == "per_site"
     sites = {
         site: derive_performance(found, max_records_per_patient=most) for site, found in counts.items() if per_site
     }

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from aggregator.robust_rules import combine
+from aggregator.running_sums import FloatVector, add_weighted, set_weighted
 from aggregator.update_checks import reason_against_update, within_bound
 from aggregator.update_rows import UpdateRows
 from federation.algorithms.fedavg import Vector
@@ -20,7 +23,12 @@ from federation.study.robust_spec import FLTrust, RobustSpec, largest_tolerated,
 
 @dataclass
 class WeightedFold:
-    """Running weighted sums of the contributions of one round, in float64."""
+    """Running weighted sums of the contributions of one round, in float64, each site's added in place.
+
+    Args:
+        num_parameters: Length of every vector.
+        threads: That add a large vector, at most; ``None``: as many as there are cores. The result is the same bit for bit.
+    """
 
     num_parameters: int
     sums: dict[str, Vector] = field(default_factory=dict)
@@ -29,13 +37,19 @@ class WeightedFold:
     dropouts: dict[str, str] = field(default_factory=dict)
     exclusions: dict[str, str] = field(default_factory=dict)
     """Sites whose update came and is not used, with the reason in words."""
+    threads: int | None = None
 
     def excludes(self, site: str, arrays: Arrays) -> bool:  # noqa: ARG002 - part of the behaviour
         """Whether an update is left out before it is folded; it is then in ``exclusions``. A plain sum takes what it can."""
         return False
 
-    def add(self, site: str, contribution: Mapping[str, Vector], *, weight: float) -> None:
-        """Fold one site's vectors in and forget them.
+    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
+        """Fold one site's vectors in and forget them: ``sum += weight * vector`` in float64.
+
+        Args:
+            site: Whose they are.
+            contribution: ``[num_parameters]`` each, finite.
+            weight: Of the roster.
 
         Raises:
             TransportError: If a vector has the wrong length or the names differ from those of the other sites.
@@ -48,9 +62,10 @@ class WeightedFold:
                 raise TransportError(f"expected {self.num_parameters} numbers in {name!r}, got {vector.shape}")
         for name, vector in contribution.items():
             if name in self.sums:
-                self.sums[name] += weight * vector
+                add_weighted(self.sums[name], vector, weight=weight, threads=self.threads)
             else:
-                self.sums[name] = weight * vector
+                self.sums[name] = np.empty(self.num_parameters)
+                set_weighted(self.sums[name], vector, weight=weight, threads=self.threads)
         self.total_weight += weight
         self.contributors.append(site)
 
@@ -76,7 +91,7 @@ class SiteLevelFold(WeightedFold):
         self._sum = SiteLevelSum(privacy, num_sites=num_sites, num_parameters=num_parameters)
         self._streams = streams
 
-    def add(self, site: str, contribution: Mapping[str, Vector], *, weight: float) -> None:
+    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
         """Clip one site's update and fold it in. Its weight is that of every other site.
 
         Raises:
@@ -86,7 +101,7 @@ class SiteLevelFold(WeightedFold):
             raise TransportError(
                 f"expected an update of {self.num_parameters} numbers and nothing else, got {sorted(contribution)}"
             )
-        self._sum.add(contribution["update"])
+        self._sum.add(contribution["update"].astype(np.float64))
         self.total_weight += weight
         self.contributors.append(site)
 
@@ -116,9 +131,9 @@ class RobustFold(WeightedFold):
             self.exclusions[site] = reason
         return reason is not None
 
-    def add(self, site: str, contribution: Mapping[str, Vector], *, weight: float) -> None:
+    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
         """Keep one update that passed the checks."""
-        self._rows.append(site, within_bound(contribution["update"], self._spec), weight=weight)
+        self._rows.append(site, within_bound(contribution["update"].astype(np.float64), self._spec), weight=weight)
         self.total_weight += weight
         self.contributors.append(site)
 

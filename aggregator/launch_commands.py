@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from aggregator.host.home import DEFAULT_HOME, HOME_VARIABLE
+from aggregator.host.home_paths import DEFAULT_HOME, HOME_VARIABLE
 
 if TYPE_CHECKING:
-    from aggregator.host.home import HostLayout
+    from aggregator.host.home_paths import HostLayout
     from aggregator.host.study_place import StudyPlace
 
 _Home = Annotated[Path, typer.Option("--home", envvar=HOME_VARIABLE, help="The aggregator host's folder.")]
@@ -128,28 +128,38 @@ def withdraw(
     draft: Annotated[
         Path | None, typer.Option("--draft", help="Write the next version's manifest, without the site, here.")
     ] = None,
+    from_round: Annotated[
+        int | None,
+        typer.Option(
+            "--from-round",
+            min=0,
+            help="With --draft: start with the model after this round; 0: anew. Otherwise the last without it.",
+        ),
+    ] = None,
     home: _Home = DEFAULT_HOME,
     as_json: _Json = False,
 ) -> None:
-    """Leave a site out from now on, and list the rounds and models that it has touched.
+    """Leave a site out from now on, list the rounds and models that it has touched, and draft a version without it.
 
     cohortium study withdraw heart st_mary --draft heart-2.yaml
     """
     from dataclasses import asdict
 
     from aggregator.host.withdrawal_text import withdrawal_text
+    from aggregator.host.withdrawing import chosen_start, what_withdrawal_means, write_draft
     from aggregator.host.withdrawing import withdraw as withdraw_site
-    from aggregator.host.withdrawing import write_draft
 
     layout = _layout(home)
     place = _found(home, study)
+    start = chosen_start(what_withdrawal_means(place, site, layout=layout), from_round)  # before anything is done
     found = withdraw_site(layout, place, site, now=_now())
     if draft is not None:
-        write_draft(place, site, draft)
+        write_draft(place, site, draft, after_round=start)
     if as_json:
-        typer.echo(json.dumps(asdict(found) | {"draft": None if draft is None else str(draft)}, indent=1))
+        drafted = {"draft": None if draft is None else str(draft), "start_round": None if draft is None else start}
+        typer.echo(json.dumps(asdict(found) | drafted, indent=1))
     else:
-        Console(highlight=False, soft_wrap=True).print(Text(withdrawal_text(found, draft=draft)))
+        Console(highlight=False, soft_wrap=True).print(Text(withdrawal_text(found, draft=draft, start=start)))
 
 
 def close(study: _Study, *, home: _Home = DEFAULT_HOME, as_json: _Json = False) -> None:
@@ -165,7 +175,7 @@ def close(study: _Study, *, home: _Home = DEFAULT_HOME, as_json: _Json = False) 
 
 
 def _layout(home: Path) -> HostLayout:
-    from aggregator.host.home import HostLayout
+    from aggregator.host.home_paths import HostLayout
 
     layout = HostLayout(home)
     layout.read()

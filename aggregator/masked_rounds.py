@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,9 @@ def sum_updates(
     )
     fold = WeightedFold(num_parameters)
     if share is not None:
-        fold.sums = {"update": _step(study, share, opened, round_number=round_number)}
+        total = opened.total.statistics.view(np.int64).astype(np.float64)
+        update = private_step(study, share, total, survivors=opened.survivors, round_number=round_number)
+        fold.sums = {"update": update}
         return _folded(fold, study, opened, total_weight=1.0)
     encoding = spec.updates(sum(int(entry.weight) for entry in study.roster), sites=len(study.roster))
     fold.sums = {"update": encoding.decode(opened.total.updates)}
@@ -92,13 +94,30 @@ def sum_updates(
     return _folded(fold, study, opened, total_weight=float(weight))
 
 
-def _step(study: StudyManifest, share: NoiseShare, opened: OpenedSum, *, round_number: int) -> FloatArray:
-    """One step of DP-SGD over the patients of the sites in the sum."""
+def private_step(
+    study: StudyManifest,
+    share: NoiseShare | None,
+    total: FloatArray,
+    *,
+    survivors: Sequence[str],
+    round_number: int,
+) -> FloatArray:
+    """One step of DP-SGD over the patients of the sites in a sum.
+
+    Args:
+        study: With distributed privacy.
+        share: Its grid and noise.
+        total: ``[D]`` whole grid steps: gradients and noise of all survivors.
+        survivors: Sites in the sum.
+        round_number: From 1; sets the learning rate.
+
+    Returns:
+        ``[D]`` float64: what is added to the parameters.
+    """
     privacy = study.privacy
-    if not isinstance(privacy, PatientLevelPrivacy):
-        raise InternalError("expected a private study")
-    divisor = sum(study.mechanism(site).divisor for site in opened.survivors)
-    total = opened.total.statistics.view(np.int64).astype(np.float64)
+    if not isinstance(privacy, PatientLevelPrivacy) or share is None:
+        raise InternalError("expected a private study with noise in shares")
+    divisor = sum(study.mechanism(site).divisor for site in survivors)
     gradient = share.mean(total, clipping_norm=privacy.clipping_norm, divisor=divisor)
     return -study.schedule.learning_rate_of(round_number) * gradient
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aggregator.proposals import Standing
     from federation.documents import Json
     from federation.governance.proposals import SignedProposal
+    from federation.study.manifest import StudyManifest
 
 _Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest: YAML or JSON, plain or sealed.")]
 _Proposal = Annotated[Path, typer.Argument(metavar="PROPOSAL", help="A signed proposal.")]
@@ -95,7 +96,7 @@ def sign(
     _write_signed(signed, output, as_json=as_json)
 
 
-def amend(
+def amend(  # noqa: PLR0913 - the options of a command, all keyword-only but one
     manifest: _Manifest,
     *,
     supersedes: Annotated[Path, typer.Option("--supersedes", help="The signed proposal that is replaced.")],
@@ -103,6 +104,12 @@ def amend(
     output: _Output,
     approvals_needed: Annotated[int | None, typer.Option("--approvals-needed", min=0, help="Else as before.")] = None,
     purpose: Annotated[str | None, typer.Option("--purpose", help="Else as before.")] = None,
+    start_round: Annotated[
+        int | None, typer.Option("--start-round", min=1, help="Start with the old version's model after this round.")
+    ] = None,
+    start_model: Annotated[
+        str | None, typer.Option("--start-model", help="Digest of that model, as `study withdraw` prints it.")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Sign the next version of a study. Every site has to approve it again; the old version ends where it is known.
@@ -114,9 +121,11 @@ def amend(
     from aggregator.proposals import read_lead_key
     from federation.governance.changes import changes
 
-    old = _read(supersedes)
+    old, new = _read(supersedes), read_manifest_file(manifest).manifest
     terms: dict[str, Json] = {"approvals_needed": approvals_needed, "purpose": purpose}
-    signed = make_amendment(read_manifest_file(manifest).manifest, read_lead_key(key), old=old, **terms)
+    if start_round is not None or start_model is not None:
+        terms["start"] = _start(new, old.proposal.manifest, start_round, start_model)
+    signed = make_amendment(new, read_lead_key(key), old=old, **terms)
     if not as_json:
         table = Table("what", "before", "now", box=None, padding=(0, 2, 0, 0))
         for change in changes(old.proposal, signed.proposal):
@@ -206,6 +215,16 @@ def _show(standing: Standing) -> None:
         _say("may not be launched: " + "; ".join(standing.reasons_not_to_launch), style="yellow")
     else:
         _say("may be launched", style="green")
+
+
+def _start(new: StudyManifest, old: StudyManifest, round_number: int | None, model: str | None) -> Json:
+    from federation.governance.starting import StartingModel, check_start
+
+    if round_number is None or model is None:
+        raise InvalidInputError("expected --start-round and --start-model together, got one of them")
+    start = StartingModel.from_data({"round_number": round_number, "model": model}, error=InvalidInputError)
+    check_start(new, old, start)
+    return start.as_data()
 
 
 def _read(path: Path) -> SignedProposal:

@@ -1,4 +1,7 @@
-"""``cohortium study release``, ``verify-release``, ``accept-release`` and ``register-release``."""
+"""``cohortium study release``, ``verify-release``, ``accept-release`` and ``register-release``.
+
+On the host that ran the study, what they do is in its audit log.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from aggregator.host.home_paths import DEFAULT_HOME, HOME_VARIABLE
 from federation.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -26,6 +30,12 @@ _Lead = Annotated[str | None, typer.Option("--lead", help="Public key of the lea
 _Proposal = Annotated[
     Path | None,
     typer.Option("--proposal", help="The signed proposal of the study: says who leads and which sites take part."),
+]
+_Home = Annotated[
+    Path,
+    typer.Option(
+        "--home", envvar=HOME_VARIABLE, help="The aggregator host's folder: if it ran the study, its log says so."
+    ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout and nothing else.")]
 
@@ -43,17 +53,23 @@ def release(
     *,
     key: _Key,
     output: Annotated[Path, typer.Option("--output", "-o", help="Release folder to write; must not exist.")],
+    home: _Home = DEFAULT_HOME,
     as_json: _Json = False,
 ) -> None:
     """Check a finished study and write its model as a signed folder. Nothing is written if anything does not hold.
 
     cohortium study release outputs/demo --key LEAD.key -o release
     """
+    from aggregator.host.release_entries import host_that_ran, record_hash, release_entry
     from aggregator.release.bundle import make_release
     from aggregator.release.finished_study import read_finished
 
-    lead = _read_key(key)
-    opened = make_release(read_finished(folder), output, lead=lead, now=dt.datetime.now(tz=dt.UTC))
+    lead, now = _read_key(key), dt.datetime.now(tz=dt.UTC)
+    study = read_finished(folder)
+    digest = study.manifest.digest
+    with release_entry(host_that_ran(digest, home=home, run=folder), "model_released", study=digest, now=now) as hashes:
+        opened = make_release(study, output, lead=lead, now=now)
+        hashes["release"] = record_hash(output)
     _show(output, opened, as_json=as_json)
 
 
@@ -84,17 +100,23 @@ def accept_release(
     signer: Annotated[str, typer.Option("--as", help="Who signs: the site's name.")],
     lead: _Lead = None,
     proposal: _Proposal = None,
+    home: _Home = DEFAULT_HOME,
     as_json: _Json = False,
 ) -> None:
     """Check a release and add a signature of one's own to its record.
 
     cohortium study accept-release release --key SITE/identity.key --as north --proposal proposal.json
     """
+    from aggregator.host.release_entries import host_that_ran, record_hash, release_entry
     from aggregator.release.bundle import add_acceptance, check_graph
 
     opened = _open(folder, lead, proposal)
-    check_graph(opened)
-    add_acceptance(folder, lead=opened.signed.lead.public_key, signer=signer, key=_read_key(key))
+    digest = opened.manifest.digest
+    layout = host_that_ran(digest, home=home)
+    with release_entry(layout, "release_verified", study=digest, now=dt.datetime.now(tz=dt.UTC), site=signer) as hashes:
+        check_graph(opened)
+        add_acceptance(folder, lead=opened.signed.lead.public_key, signer=signer, key=_read_key(key))
+        hashes["accepted"] = record_hash(folder)
     _show(folder, _open(folder, lead, proposal), as_json=as_json)
 
 
@@ -106,19 +128,25 @@ def register_release(
     uri: Annotated[str, typer.Option("--uri", help="MLflow: sqlite:////absolute/mlflow.db or http://127.0.0.1:5000.")],
     name: Annotated[str | None, typer.Option("--name", help="Registered model. Otherwise the study's name.")] = None,
     experiment: Annotated[str, typer.Option("--experiment", help="MLflow experiment.")] = "cohortium",
+    home: _Home = DEFAULT_HOME,
     as_json: _Json = False,
 ) -> None:
     """Check a release and enter it in MLflow's registry of models; repeating it changes nothing.
 
     cohortium study register-release release --lead 64_HEXADECIMAL_DIGITS --uri http://127.0.0.1:5000
     """
+    from aggregator.host.release_entries import host_that_ran, record_hash, release_entry
     from aggregator.mlflow_registry import register_release as register_opened
     from aggregator.tracking import TrackingTarget
 
     opened = _open(folder, lead, proposal)
     kind = "sqlite" if uri.startswith("sqlite:") else "server"
     target = TrackingTarget.choose(kind, uri=uri, experiment=experiment, output=folder)
-    version = register_opened(folder, opened, target, name=name)
+    digest = opened.manifest.digest
+    layout = host_that_ran(digest, home=home)
+    with release_entry(layout, "release_verified", study=digest, now=dt.datetime.now(tz=dt.UTC)) as hashes:
+        version = register_opened(folder, opened, target, name=name)
+        hashes["registered"] = record_hash(folder)
     if as_json:
         typer.echo(json.dumps({"name": version.name, "version": version.version, "run": version.run}, indent=1))
     else:

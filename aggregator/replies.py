@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, cast
 
+import numpy as np
+
+from aggregator.running_sums import FloatVector, is_finite
 from aggregator.transport import SiteReply, Transport
-from federation.errors import CohortiumError, QuorumError, TransportError
-from federation.protocol.messages import Envelope, Refusal, read_envelope
+from federation.errors import CohortiumError, InvalidInputError, QuorumError, TransportError
+from federation.protocol.messages import PAYLOAD, Arrays, Envelope, Refusal, read_envelope
+from federation.study.compression import CompressionSpec, decompress
 from federation.study.manifest import StudyManifest
+
+_UPDATE: Final = "update"
+_OF_ALGORITHM: Final = "algorithm/"
 
 
 def check_quorum(
@@ -72,3 +80,44 @@ def dropout_reason(reply: SiteReply, failure: CohortiumError) -> str:
     except CohortiumError:
         return type(failure).__name__
     return header.reason if isinstance(header, Refusal) else type(failure).__name__
+
+
+def received_arrays(envelope: Envelope, compression: CompressionSpec | None, *, num_parameters: int) -> Arrays:
+    """The arrays of a reply to training, the update whole again if it came compressed.
+
+    Args:
+        envelope: The reply.
+        compression: Of the manifest.
+        num_parameters: Length of an update.
+
+    Raises:
+        TransportError: If the update should be compressed and is not, or not as agreed.
+    """
+    if compression is None:
+        return envelope.arrays
+    if set(envelope.arrays) != {PAYLOAD}:
+        raise TransportError(f"expected a compressed update and nothing else, got {sorted(envelope.arrays)}")
+    try:
+        content = np.asarray(envelope.arrays[PAYLOAD], dtype=np.uint8)
+        return {_UPDATE: decompress(content, compression, size=num_parameters)}
+    except InvalidInputError as failure:
+        raise TransportError(failure.message) from failure
+
+
+def contribution_of(arrays: Arrays) -> dict[str, FloatVector]:
+    """What a reply adds to the round's sums: its update and what the algorithm sends, as they came, without a copy.
+
+    Raises:
+        TransportError: If there is no update, or a number is not finite.
+    """
+    if _UPDATE not in arrays:
+        raise TransportError(f"expected array {_UPDATE!r} in a reply to training, got {sorted(arrays)}")
+    found: dict[str, FloatVector] = {}
+    for name, array in arrays.items():
+        if array.dtype == np.uint8 or not (name == _UPDATE or name.startswith(_OF_ALGORITHM)):
+            continue
+        vector = cast("FloatVector", array)
+        if not is_finite(vector):
+            raise TransportError(f"expected finite numbers in array {name!r} of a reply to training")
+        found[name] = vector
+    return found

@@ -15,11 +15,18 @@ from numpy.typing import NDArray
 
 from aggregator.folding import WeightedFold, start_fold
 from aggregator.masked_rounds import sum_updates
-from aggregator.replies import accepted_envelope, check_quorum, dropout_reason, replies_in_order
+from aggregator.replies import (
+    accepted_envelope,
+    check_quorum,
+    contribution_of,
+    dropout_reason,
+    received_arrays,
+    replies_in_order,
+)
 from aggregator.secure_sums import SecureSums
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
-from federation.algorithms.fedavg import State, Vector
+from federation.algorithms.fedavg import State
 from federation.data.prepared_features import PreparedFeatures
 from federation.errors import CohortiumError, TransportError
 from federation.models.metrics import MetricSums
@@ -103,8 +110,9 @@ def collect_updates(  # noqa: PLR0913 - the parts of a round, all keyword-only b
             head = check_train_header(envelope.header, manifest, round_number)
             if isinstance(manifest.privacy, PatientLevelPrivacy):
                 keeper.accept(reply.site, head)
-            if not fold.excludes(reply.site, envelope.arrays):
-                fold.add(reply.site, _contribution(envelope), weight=manifest.entry(reply.site).weight)
+            received = received_arrays(envelope, manifest.compression, num_parameters=len(parameters))
+            if not fold.excludes(reply.site, received):
+                fold.add(reply.site, contribution_of(received), weight=manifest.entry(reply.site).weight)
         except CohortiumError as failure:
             fold.dropouts[reply.site] = dropout_reason(reply, failure)
     check_quorum(
@@ -229,9 +237,3 @@ def check_train_header(header: Header, manifest: StudyManifest, round_number: in
         if not agreed:
             raise TransportError(f"expected site {header.site} to report the mechanism of the manifest, got another")
     return header.head
-
-
-def _contribution(envelope: Envelope) -> dict[str, Vector]:
-    return {"update": envelope.array("update")} | {
-        f"algorithm/{name}": vector for name, vector in envelope.named("algorithm").items()
-    }

@@ -90,6 +90,8 @@ def round_record(result: RoundResult) -> RunRecord:
         "round/update_norm": result.update_norm,
         "round/seconds": result.seconds,
     }
+    if result.bytes_sent:
+        metrics |= {"round/bytes_sent": float(result.bytes_sent), "round/bytes_received": float(result.bytes_received)}
     metrics |= {f"round/{name}": value for name, value in result.metrics.items()}
     metrics |= {f"round/{name}_noise_error": value for name, value in result.metric_errors.items()}
     metrics |= {f"simulator/{name}": value for name, value in result.observed.items()}

@@ -2,7 +2,8 @@
 
 Everything that a restart needs is on disk before the message that depends on it leaves: lists of keys, the batch in use, the
 survivors that were announced. A site that vanishes is a drop-out with its reason; too few survivors make another attempt with
-new keys, and after the last the study stops. Nothing is ever opened below the terms' minimum.
+new keys, and after the last the study stops. Once survivors were asked for their shares there is no other attempt: they are asked
+again, also after a restart. Nothing is ever opened below the terms' minimum.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _LOG: Final = logging.getLogger("cohortium.secure_sums")
 _Kind = Literal[
     "key_agreement_request/1", "shares_request/1", "parcels_request/1", "consistency_request/1", "unmask_request/1"
 ]
+_ASKED_AGAIN: Final = 3
+"""How often survivors are asked for their shares once more, where too few of them answered."""
 _Collecting = TypeVar("_Collecting", AwaitingKeys, AwaitingShares, AwaitingSignatures, AwaitingAnswers)
 
 
@@ -104,7 +107,7 @@ class SecureSums:
                 if reason == "dealt_wrongly":
                     # Survivors answered for this round and must not for another attempt at it: nothing is left to try.
                     self._dropouts[str(failure.facts["sites"])] = reason
-                if reason == "dealt_wrongly" or number + 1 == attempts:
+                if reason == "dealt_wrongly" or number + 1 == attempts or self._asked(request, batch).is_file():
                     raise self._given_up(request, attempts=number + 1, reason=reason) from failure
                 batch = _again(batch, request.round_number)
         raise AssertionError  # the loop returns or raises
@@ -151,10 +154,22 @@ class SecureSums:
             signing, self._steps("consistency_request/1", batch, request, dict.fromkeys(survivors, announcement))
         )
         answering, question = signed.close()
-        answers = self._collect(
-            answering, self._steps("unmask_request/1", batch, request, dict.fromkeys(survivors, question))
-        )
+        write_durably(self._asked(request, batch), b"")
+        steps = self._steps("unmask_request/1", batch, request, dict.fromkeys(survivors, question))
+        answers = self._collect(answering, steps)
+        for _ in range(_ASKED_AGAIN):
+            if answers.is_enough:
+                break
+            answers = self._collect(answers, steps)
         return answers.open()
+
+    def _asked(self, request: SumRequest, batch: KeyBatch) -> Path:
+        """A file that is there once survivors were asked for their shares.
+
+        A site that answered takes part in no other attempt at the round: from then on only this attempt can be opened, now or
+        after a restart.
+        """
+        return self._folder / f"{request.purpose}-{request.round_number:06d}-{batch.attempt}.asked"
 
     def _ready(self, batch: KeyBatch) -> BatchReady:
         """Keys of a batch: kept from before, or agreed on now."""

@@ -17,7 +17,13 @@ from flwr.app import Message
 from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto, run_from_proto
 from flwr.proto.control_pb2 import StartRunRequest, StopRunRequest
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, SendTaskHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PullObjectResponse
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullAppMessagesRequest,
+    PullTaskInputRequest,
+    SendTaskHeartbeatRequest,
+)
 from flwr.supercore.constant import TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.fab import Fab
@@ -29,6 +35,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
+from aggregator.flower_messages import RepliesOnTheirWay
 from federation.protocol.flower_bundle import BUNDLE
 
 _LOG: Final = logging.getLogger("cohortium.coordinator")
@@ -37,7 +44,7 @@ _Client = TypeVar("_Client", bound=ProtobufClient)
 
 
 class LinkGrid(HttpGrid):
-    """Flower's grid, with errors as data instead of endless retries and signals to the own process.
+    """Flower's grid, with errors as data instead of endless retries and signals to the own process, and never waiting for one site.
 
     Every method raises `ConnectionError` when the SuperLink is gone or does not know the run any more.
     """
@@ -45,6 +52,7 @@ class LinkGrid(HttpGrid):
     def __init__(self, address: str, *, token: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(address, insecure=True, token=token)
         self._headers = headers or {}
+        self._replies = RepliesOnTheirWay()
         self._retry_invoker = RetryInvoker(
             lambda: exponential(max_delay=1), httpx.TransportError, max_tries=2, max_time=None
         )
@@ -84,9 +92,33 @@ class LinkGrid(HttpGrid):
             return super().push_messages(messages)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Fetch the replies that have arrived."""
+        """The next reply that has arrived, whole, if there is one."""
         with _Translated():
-            return super().pull_messages(message_ids)
+            wanted = self._replies.without_announced(list(message_ids))
+            found = self._replies.take(self._pull_part)
+            if found is None and wanted:
+                response = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=wanted))
+                for message, tree in zip(response.messages_list, response.message_object_trees, strict=True):
+                    self._replies.announce(message, tree)
+                found = self._replies.take(self._pull_part)
+            if found is None:
+                return []
+            if found.metadata.message_id:
+                self._confirm(found)
+            return [found]
+
+    def _pull_part(self, identifier: str) -> PullObjectResponse:
+        return self._runtime_client.PullObject(
+            PullObjectRequest(node=self.node, run_id=self.run.run_id, object_id=identifier)
+        )
+
+    def _confirm(self, message: Message) -> None:
+        """Let the SuperLink forget it."""
+        self._runtime_client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(
+                node=self.node, run_id=self.run.run_id, message_object_id=message.metadata.message_id
+            )
+        )
 
     def close(self) -> None:
         """Stop the heartbeat and disconnect."""
@@ -124,9 +156,11 @@ class Link:
         self._run: int | None = None
 
     def open(self) -> LinkGrid:
-        """Stop the last run, start another and take its task.
+        """Stop the last run, start another and take a task.
 
         A node may be waiting for the rest of a message that was being sent when the link broke: it goes on when its run has ended.
+        The task may be of another run than the one that was just started: of one whose start was never confirmed, or of another
+        coordinator, who then gets ours. Any will do; the one that was claimed is the one that this link speaks through and stops.
 
         Raises:
             ConnectionError: If the SuperLink does not answer.
@@ -135,7 +169,8 @@ class Link:
         with _Translated():
             if self._run is not None:
                 self._stop_run(self._run)
-            self._run = self._start_run()
+                self._run = None
+            self._start_run()
             self._grid = self._claimed()
         return self._grid
 
@@ -145,11 +180,11 @@ class Link:
             self._grid.close()
             self._grid = None
 
-    def _start_run(self) -> int:
+    def _start_run(self) -> None:
         content, _ = build_fab_from_files({"pyproject.toml": BUNDLE})
         client = control_client(self._address, headers=self._headers)
         try:
-            return client.StartRun(StartRunRequest(fab=fab_to_proto(Fab("", content, {})))).run_id
+            client.StartRun(StartRunRequest(fab=fab_to_proto(Fab("", content, {}))))
         finally:
             client.close()
 
@@ -179,6 +214,7 @@ class Link:
             client.close()
         if not found.token:
             raise ConnectionError("the SuperLink has no task for the run that was started")
+        self._run = found.task.run_id
         grid = LinkGrid(self._address, token=found.token, headers=self._headers)
         grid.begin()
         return grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -15,7 +16,7 @@ from federation.errors import InvalidInputError, ManifestError
 _PINNED: Final = ("cohortium", "torch", "numpy", "opacus", "flwr")
 
 
-def new(
+def new(  # noqa: PLR0913 - the options of a command, all keyword-only
     *,
     contract: Annotated[Path, typer.Option("--contract", help="The data contract, YAML or JSON.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the manifest.")],
@@ -32,11 +33,21 @@ def new(
     rounds: Annotated[int, typer.Option("--rounds", min=1)] = 20,
     local_steps: Annotated[int, typer.Option("--local-steps", min=1)] = 10,
     epsilon: Annotated[float, typer.Option("--epsilon", help="Promise to each patient, over the whole study.")] = 2.0,
+    authority: Annotated[
+        Path | None,
+        typer.Option("--authority", help="The authority's public authority.json: checks who signed the members' list."),
+    ] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option("--fingerprint", help="The authority's, as its officer reads it out: checks --authority."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON and nothing else.")] = False,
 ) -> None:
     """Write a manifest to begin with: private, masked, its noise calibrated, and with comments.
 
-    cohortium study new --contract contract.yaml --members members.json --patients north=400 -o study.yaml
+    cohortium study new --contract contract.yaml --members members.json --authority authority.json --patients st_mary=400 -o s.yaml
     """
+    from aggregator.members_file import read_members
     from aggregator.study_template import Wishes, template
     from conf.strict_yaml import read_strict
     from federation.data.contract import DataContract
@@ -44,14 +55,21 @@ def new(
 
     agreed = DataContract.from_data(read_strict(contract, what="a data contract", error=ManifestError))
     wishes = Wishes(provenance=provenance, rounds=rounds, local_steps=local_steps, epsilon=epsilon)
-    keys = {} if members is None else _keys(members)
-    text = template(agreed, wishes, keys=keys, patients=_numbers(patients or [], keys), software=_versions())
+    listed = read_members(members, authority=authority, heard=fingerprint)
+    keys = dict(listed.keys)
+    text = listed.comment + template(
+        agreed, wishes, keys=keys, patients=_numbers(patients or [], keys), software=_versions()
+    )
     if output.exists():
         raise InvalidInputError(f"expected {output} to be new, it exists", remedy="choose another --output")
     write_durably(output, text.encode())
-    Console(highlight=False, soft_wrap=True).print(
-        Text(f"written  {output}: complete it, then `cohortium study check`")
-    )
+    if as_json:
+        facts = {"file": str(output), "sites": list(keys), "members_checked": listed.is_checked, "members": listed.said}
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(listed.said, style="green" if listed.is_checked else "bold yellow"))
+    console.print(Text(f"written  {output}: complete it, then `cohortium study check`"))
 
 
 def calibrate(
@@ -65,14 +83,6 @@ def calibrate(
     from conf.strict_yaml import read_strict
 
     typer.echo(f"{smallest_noise(read_strict(file, what='a manifest', error=ManifestError))!r}")
-
-
-def _keys(path: Path) -> dict[str, str]:
-    from conf.received_files import read_received
-    from federation.governance.enrolment import SignedMembers
-
-    signed = read_received(path, SignedMembers)
-    return {member.site: member.identity_key for member in signed.members.members}
 
 
 def _numbers(options: list[str], keys: dict[str, str]) -> dict[str, int]:

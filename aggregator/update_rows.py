@@ -19,7 +19,10 @@ from federation.errors import InvalidInputError
 
 _STORED: Final = np.dtype("<f4")
 _IN_MEMORY_BYTES: Final = 2**24
-_BLOCK_NUMBERS: Final = 2**21
+_BLOCK_NUMBERS: Final = 2**18
+"""2 MiB: a rule holds a handful of such blocks, which stay in the cache, beside a few vectors of a model's length."""
+_FEWEST_COLUMNS: Final = 2**11
+"""Of a block: reading fewer at once from the file would cost more than computing with them."""
 
 
 class UpdateRows:
@@ -27,10 +30,11 @@ class UpdateRows:
 
     Args:
         num_columns: Numbers in an update.
-        block_numbers: Numbers of a block, over all rows: what is in memory at once.
+        block_numbers: Numbers of a block, over all rows: what is in memory at once; ``None``: what a cache holds, and at least 2048
+            columns.
     """
 
-    def __init__(self, num_columns: int, *, block_numbers: int = _BLOCK_NUMBERS) -> None:
+    def __init__(self, num_columns: int, *, block_numbers: int | None = None) -> None:
         self.sites: list[str] = []
         self.weights: list[float] = []
         self.num_columns = num_columns
@@ -64,7 +68,7 @@ class UpdateRows:
         """The columns of each block, and their numbers as ``[len(self), columns]`` float64. Any number of times."""
         if not self.sites:
             return
-        width = max(1, self._block_numbers // len(self))
+        width = self._width()
         for start in range(0, self.num_columns, width):
             stop = min(start + width, self.num_columns)
             block = np.empty((len(self), stop - start))
@@ -72,6 +76,11 @@ class UpdateRows:
                 self._file.seek((row * self.num_columns + start) * _STORED.itemsize)
                 block[row] = np.frombuffer(self._file.read((stop - start) * _STORED.itemsize), dtype=_STORED)
             yield slice(start, stop), block
+
+    def _width(self) -> int:
+        if self._block_numbers is None:
+            return max(_FEWEST_COLUMNS, _BLOCK_NUMBERS // len(self))
+        return max(1, self._block_numbers // len(self))
 
     def close(self) -> None:
         """Forget the updates. Safe to call twice."""

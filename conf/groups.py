@@ -21,6 +21,7 @@ GROUPS: Final = (
     "algorithm",
     "schedule",
     "aggregation",
+    "compression",
     "engine",
     "tracking",
     "experiment",

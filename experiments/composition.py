@@ -199,6 +199,7 @@ def compose_manifest(
         PrivacyRefusedError: If no noise keeps the promise.
     """
     aggregation = compose_aggregation(settings.aggregation, tuple(training_patients))
+    compression = settings.compression.agreed()
     evaluation = compose_evaluation(settings)
     preparation = compose_preparation(settings, definition.contract)
     privacy = compose_privacy(settings, evaluation, preparation=preparation, contract=definition.contract)
@@ -228,6 +229,7 @@ def compose_manifest(
             "privacy": privacy.as_data(),
             "preparation": None if preparation is None else preparation.as_data(),
             "aggregation": aggregation.as_data(),
+            "compression": None if compression is None else compression.as_data(),
             "evaluation": evaluation.as_data(),
             "roster": [entry.as_data() for entry in roster],
             "initial_seed": seed if settings.initial_seed is None else settings.initial_seed,

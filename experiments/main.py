@@ -11,7 +11,6 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -25,7 +24,7 @@ from aggregator.authority.commands import app as consortium_app
 from aggregator.commands import app as study_app
 from aggregator.host.commands import app as aggregator_app
 from aggregator.tracking_commands import app as tracking_app
-from experiments import audit_commands, commands, plan_commands
+from experiments import analyse_commands, audit_commands, commands, plan_commands, rehearse_commands
 from federation.errors import (
     CohortiumError,
     InternalError,
@@ -45,6 +44,7 @@ EXTRA_OF_PACKAGE: Final = {
     "ray": "simulation",
     "sklearn": "simulation",
     "dp_accounting": "simulation",
+    "formulaic": "simulation",
     "mlflow": "aggregator",
     "jinja2": "aggregator",
     "matplotlib": "aggregator",
@@ -70,9 +70,11 @@ app = typer.Typer(
 app.command("simulate")(commands.simulate)
 app.command("report")(commands.report)
 app.command("audit")(audit_commands.audit)
+app.command("analyse")(analyse_commands.analyse)
 app.add_typer(commands.studies_app, name="studies")
 app.add_typer(commands.sweep_app, name="sweep")
 plan_commands.register(study_app)
+rehearse_commands.register(study_app)
 for part in (proposal_commands, launch_commands, release_commands):
     part.register(study_app)
 for part in (enrolment_commands, approval_commands, score_commands):
@@ -88,6 +90,8 @@ app.add_typer(site_app, name="site")
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
     if wanted:
+        from importlib import metadata
+
         try:
             number = metadata.version("cohortium")
         except metadata.PackageNotFoundError:
@@ -123,8 +127,9 @@ def run(arguments: Sequence[str]) -> int:
     """
     debug, as_json = "--debug" in arguments, "--json" in arguments
     try:
-        result = app(
-            args=[argument for argument in arguments if argument != "--debug"],
+        words = [argument for argument in arguments if argument != "--debug"]
+        result = _needed(words)(
+            args=words,
             prog_name="cohortium",
             standalone_mode=False,
         )
@@ -176,6 +181,31 @@ def _as_our_own(failure: Exception) -> CohortiumError:
 def _place(failure: Exception) -> str:
     frames = traceback.extract_tb(failure.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+
+
+def _needed(words: Sequence[str]) -> typer.Typer:
+    """The part of the tree that these words can reach: typer builds all of what it is given before it answers.
+
+    Whoever asks for the root's help sees every group, and of the groups only their help. Anything unknown gets the whole tree,
+    whose error names what is near.
+    """
+    groups = {info.name: info for info in app.registered_groups}
+    commands = {info.name for info in app.registered_commands}
+    first = words[0] if words else "--help"
+    if first not in groups and first not in commands and first != "--help":
+        return app
+    part = typer.Typer(name=app.info.name, help=app.info.help, no_args_is_help=True, add_completion=False)
+    part.pretty_exceptions_enable = False
+    part.registered_callback = app.registered_callback
+    if first == "--help":
+        part.registered_commands = app.registered_commands
+        for name, info in groups.items():
+            outline = typer.Typer(help=None if info.typer_instance is None else info.typer_instance.info.help)
+            part.add_typer(outline, name=name)
+    else:
+        part.registered_commands = [info for info in app.registered_commands if info.name == first]
+        part.registered_groups = [info for name, info in groups.items() if name == first]
+    return part
 
 
 def _say(error: CohortiumError, *, as_json: bool) -> None:

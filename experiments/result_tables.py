@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from aggregator.report.wire import size_of
 from experiments.summary import SettingRow, SimulationSummary
 
 COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -37,6 +38,9 @@ def show_summary(console: Console, summary: SimulationSummary) -> None:
     if summary.epsilon_spent:
         spent = max(summary.epsilon_spent.values())
         console.print(f"privacy  epsilon {spent:.3g} spent at delta {summary.delta:g}, per patient and site")
+    if summary.bytes_sent_per_round:
+        sent, received = size_of(summary.bytes_sent_per_round), size_of(summary.bytes_received_per_round)
+        console.print(f"wire     {sent} sent to all sites and {received} received in a round")
     for title, value in {"report": summary.report, "runs": summary.mlflow_command, "folder": summary.output}.items():
         if value:
             console.print(f"{title:<8} {value}", markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from experiments.audit_choice import AuditChoice
 from experiments.robust_choice import AggregationChoice
+from experiments.wire_choice import CompressionChoice
 from federation.algorithms.spec import AlgorithmSpec
 from federation.data.cohort import Criterion
 from federation.documents import Document
@@ -100,6 +101,17 @@ class InlineEngine(Document):
     kind: Literal["inline"]
 
 
+class BatchedEngine(Document):
+    """All sites of a round as one tensor program, in this process; `inline` where that does not cover a study."""
+
+    kind: Literal["batched"]
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory_mib: Annotated[int, Field(ge=16)] = 1024
+    """What the tensors of the sites under way may take, beside the records: sites are computed in blocks."""
+    num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Blocks at the same time; ``None``: one for each core where a site's work fills a core, else one."""
+
+
 class RayEngine(Document):
     """Flower's simulation runtime on Ray."""
 
@@ -181,9 +193,10 @@ class SimulationSettings(Document):
     schedule: Schedule
     preprocessing: Literal["public_ranges", "site_standardised"] = "public_ranges"
     aggregation: AggregationChoice = AggregationChoice()
+    compression: CompressionChoice = CompressionChoice()
     evaluation: EvaluationChoice = EvaluationChoice()
     preparation: PreparationChoice = PreparationChoice()
-    engine: Annotated[InlineEngine | RayEngine | FlowerEngine, Field(discriminator="kind")]
+    engine: Annotated[InlineEngine | BatchedEngine | RayEngine | FlowerEngine, Field(discriminator="kind")]
     tracking: TrackingChoice = TrackingChoice()
     baselines: BaselineChoice = BaselineChoice()
     report: ReportChoice = ReportChoice()

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from aggregator.tracking import TrackingTarget, mlflow_ui_command
@@ -268,6 +269,8 @@ def _conclude(
         primary_metric={"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}[manifest.task],
         settings_table=tuple(row for row in rows if row.setting not in OTHER_SCALING),
         exclusions=exclusions(first.outcome.result.rounds),
+        bytes_sent_per_round=fmean(entry.bytes_sent for entry in first.outcome.result.rounds),
+        bytes_received_per_round=fmean(entry.bytes_received for entry in first.outcome.result.rounds),
         comparisons=compare_with_published(study.definition.expected, rows, algorithm=settings.algorithm.kind),
     )
     write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,18 @@ from torch import nn
 
 from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import Observe, run_study
+from aggregator.direct_rounds import DirectSites
 from aggregator.held_out_gate import HeldOutLoss
 from aggregator.tracking import NullTracker, Tracker
 from aggregator.transport import Transport
 from experiments.baselines import Parameters, ReferenceTraining
 from experiments.composition import with_local_noise, without_privacy
-from experiments.engines.inline import InlineTransport
+from experiments.engines.batched.coverage import reason_against_batching
+from experiments.engines.batched.run import run_batched
+from experiments.engines.with_agents import run_with_agents
 from experiments.predictions import SitePredictions
 from experiments.preparation import PreparedSites, with_prepared_features
-from experiments.settings import FlowerEngine, InlineEngine, RayEngine, SimulationSettings
+from experiments.settings import BatchedEngine, InlineEngine, SimulationSettings
 from experiments.summary import FEDERATED_AT_POOLED, POOLED_AT_SITES
 from federation.data.encoding import num_outputs
 from federation.data.prepared_features import PreparedFeatures
@@ -35,12 +39,12 @@ from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams, seeded_streams
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
-from site_client.agent import SiteAgent
 from site_client.evaluation import evaluate, predict
 from site_client.paid_preparation import prepared_dataset
 from site_client.patients import SiteData
 from site_client.site_folder import SiteFolder
 
+_LOG: Final = logging.getLogger("cohortium.simulation")
 _OBSERVED_BINS: Final = 200
 
 Report = Callable[[str, RoundResult | None], None]
@@ -161,20 +165,9 @@ def federate(
     report: Report,
 ) -> StudyResult:
     """Run one federated study with the chosen engine."""
-    folders = {
-        site: SiteFolder.create(
-            folder / "sites" / site,
-            site=site,
-            manifest=manifest,
-            patients=path,
-            seed=seed if settings.seeded else None,
-            identity=sites.identities.get(site),
-        )
-        for site, path in sites.patient_files.items()
-    }
     checkpoints = CheckpointStore(folder / "coordinator", study=manifest.digest)
 
-    def coordinate(transport: Transport) -> StudyResult:
+    def coordinate(transport: Transport | DirectSites, checkpoints: CheckpointStore = checkpoints) -> StudyResult:
         return run_study(
             manifest,
             transport,
@@ -187,22 +180,33 @@ def federate(
             streams=seeded_streams(seed, provenance=manifest.cohort.provenance) if settings.seeded else None,
         )
 
-    match settings.engine:
-        case InlineEngine():
-            agents = {site: SiteAgent(entry).handle for site, entry in folders.items()}
-            return coordinate(InlineTransport(agents))
-        case RayEngine(num_workers=num_workers):
-            from experiments.engines.ray import run_with_ray
+    engine = settings.engine
+    if isinstance(engine, BatchedEngine):
+        reason = reason_against_batching(manifest)
+        if reason is None:
+            key = seed if settings.seeded else None
+            return run_batched(manifest, sites.data, coordinate, engine=engine, seed=key, folder=folder)
+        _LOG.warning("engine inline instead of batched: %s", reason)
+        engine = InlineEngine(kind="inline")
+    return run_with_agents(
+        engine, coordinate, _site_folders(settings, sites, manifest, seed=seed, folder=folder), folder
+    )
 
-            paths = {site: entry.path for site, entry in folders.items()}
-            return run_with_ray(paths, coordinate, num_workers=num_workers)
-        case FlowerEngine(deadline_seconds=deadline_seconds):
-            from experiments.engines.flower import run_with_flower
 
-            paths = {site: entry.path for site, entry in folders.items()}
-            return run_with_flower(paths, coordinate, folder=folder / "flower", deadline_seconds=deadline_seconds)
-        case _:
-            assert_never(settings.engine)
+def _site_folders(
+    settings: SimulationSettings, sites: PreparedSites, manifest: StudyManifest, *, seed: int, folder: Path
+) -> dict[str, SiteFolder]:
+    return {
+        site: SiteFolder.create(
+            folder / "sites" / site,
+            site=site,
+            manifest=manifest,
+            patients=path,
+            seed=seed if settings.seeded else None,
+            identity=sites.identities.get(site),
+        )
+        for site, path in sites.patient_files.items()
+    }
 
 
 def held_out_loss(sites: PreparedSites, manifest: StudyManifest) -> HeldOutLoss | None:

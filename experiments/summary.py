@@ -87,6 +87,10 @@ class SimulationSummary(Document):
     comparisons: tuple[Comparison, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     """Of the first seed: whose updates robust aggregation left out, and why."""
+    bytes_sent_per_round: float = 0.0
+    """Of the aggregator's requests to all sites, the mean over the rounds of the first seed; 0 if they were not counted."""
+    bytes_received_per_round: float = 0.0
+    """Of the sites' replies."""
 
 
 def summary_rows(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from federation.errors import ConfigurationError, MissingDependencyError
-from site_client.site_home import SiteLayout
+from site_client.home_paths import SiteLayout
 
 _FOLDER: Final = 0o700
 _FILE: Final = 0o600
@@ -131,15 +131,47 @@ def share_out(layout: SiteLayout, agent: Account, gateway: Account) -> None:
 def share_with_gateway(layout: SiteLayout) -> None:
     """Let the gateway's group read what was written into its folder since, such as a renewed certificate.
 
-    For the agent's account. Where both processes are of one account there is nothing to do.
+    For the agent's account, and for root. Where both processes are of one account there is nothing to do.
     """
+    give_back(layout)
     folder = layout.gateway.stat()
-    if not folder.st_mode & stat.S_ISGID or folder.st_uid != os.getuid():
+    if not folder.st_mode & stat.S_ISGID or os.getuid() not in (0, folder.st_uid):
         return
     for path in layout.gateway.iterdir():
         found = path.lstat()
-        if stat.S_ISREG(found.st_mode) and found.st_gid == folder.st_gid and found.st_uid == os.getuid():
+        if stat.S_ISREG(found.st_mode) and found.st_gid == folder.st_gid and found.st_uid == folder.st_uid:
             path.chmod(_SHARED_FILE)
+
+
+def give_back(layout: SiteLayout) -> None:
+    """Give what a command of root has written into a home to the account that owns the home: the agent could not read it otherwise.
+
+    For any other account, and in a home of root, there is nothing to do. The logs stay the supervisor's.
+    """
+    owner = layout.folder.stat().st_uid
+    if os.getuid() != 0 or owner == 0:
+        return
+    logs = logs_folder(layout)
+    for place, folders, files, descriptor in os.fwalk(layout.folder, follow_symlinks=False):
+        folders[:] = [name for name in folders if Path(place) / name != logs]
+        if os.fstat(descriptor).st_uid == 0:
+            os.fchown(descriptor, owner, -1)
+        for name in files:
+            _give_back_file(name, owner, folder=descriptor)
+
+
+def _give_back_file(name: str, owner: int, *, folder: int) -> None:
+    """By descriptors only: the owner of the home may put a link to a file of root in a name's place at any moment."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return  # a link, a socket, or gone
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_nlink == 1:
+            os.fchown(descriptor, owner, -1)
+    finally:
+        os.close(descriptor)
 
 
 def logs_folder(layout: SiteLayout) -> Path:

@@ -14,7 +14,7 @@ from typing import Final
 from conf.received_files import read_received
 from federation.documents import Document
 from federation.errors import InvalidInputError
-from site_client.site_home import SiteLayout
+from site_client.home_paths import SiteLayout
 
 _LOG: Final = logging.getLogger("cohortium.agent")
 _FILE: Final = "activity.json"

@@ -16,26 +16,19 @@ import numpy as np
 import torch
 
 from federation.algorithms.build import build_algorithm
-from federation.algorithms.fedavg import LocalRound, State
+from federation.algorithms.fedavg import State
 from federation.data.encoding import num_outputs
 from federation.data.preparation import count_layout
 from federation.data.prepared_features import PreparedFeatures
-from federation.errors import (
-    CohortiumError,
-    InternalError,
-    PrivacyRefusedError,
-    TransportError,
-)
+from federation.errors import CohortiumError, InternalError, PrivacyRefusedError, TransportError
 from federation.models.build import build_model
 from federation.models.parameters import flatten, load
 from federation.privacy.distributed import NoiseShare
-from federation.privacy.events import PrivacyEvent
 from federation.privacy.independence import check_independence
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import fresh_streams, seeded_streams
 from federation.protocol.messages import (
     Envelope,
-    EvaluateReply,
     EvaluateRequest,
     PrepareRequest,
     Refusal,
@@ -46,15 +39,22 @@ from federation.protocol.messages import (
     read_envelope,
 )
 from federation.study.evaluation_tables import expected_counts
+from site_client.compression import compressed_arrays, compressed_lengths
 from site_client.distributed_step import noisy_gradient_sum
 from site_client.masked_replies import masked_reply
-from site_client.paid_evaluation import release_counts
 from site_client.paid_preparation import prepared_dataset, requested_map
 from site_client.release_desk import ReleaseDesk
 from site_client.release_gate import check_release
 from site_client.site_folder import SiteFolder, read_patients
 from site_client.study_ledger import open_study_ledger
-from site_client.study_replies import SUM, exact_metrics, prefixed, preparation_counts_reply, training_lengths
+from site_client.study_replies import (
+    SUM,
+    exact_metrics,
+    paid_counts_reply,
+    prefixed,
+    preparation_counts_reply,
+    training_lengths,
+)
 from site_client.training import train_locally
 
 _LOG: Final = logging.getLogger("cohortium.site")
@@ -204,9 +204,9 @@ class SiteAgent:
             )
         start, prepared = self._parameters(envelope), self._map(envelope)
         event = manifest.training_event()
-        lengths = training_lengths(
-            manifest, self._algorithm, size=len(start), received=envelope.named("algorithm"), site=self._state(1)
-        )
+        received = envelope.named("algorithm")
+        lengths = training_lengths(manifest, self._algorithm, size=len(start), received=received, site=self._state(1))
+        lengths = compressed_lengths(manifest.compression, lengths)
         return self._desk.release(
             f"train/{round_number}",
             envelope,
@@ -237,16 +237,17 @@ class SiteAgent:
             streams=self._streams.child("training", self._site),
             correction=self._algorithm.correction(start=torch.from_numpy(start), received=received, site=state),
         )
-        local = LocalRound(
-            update=training.parameters.astype(np.float64) - start.astype(np.float64),
-            num_steps=training.num_steps,
-            learning_rate=manifest.schedule.learning_rate_of(round_number),
-        )
-        sent, state = self._algorithm.finish_site(local, received=received, site=state)
-        self._folder.keep_state(round_number, state)
-        return Envelope(
-            TrainReply(study=self._digest, site=self._site, round_number=round_number, event=training.event),
+        local = training.as_round(start, learning_rate=manifest.schedule.learning_rate_of(round_number))
+        sent, after = self._algorithm.finish_site(local, received=received, site=state)
+        arrays, after = compressed_arrays(
+            manifest.compression,
             {"update": local.update.astype(np.float32)} | prefixed("algorithm", sent),
+            earlier=state,
+            state=after,
+        )
+        self._folder.keep_state(round_number, after)
+        return Envelope(
+            TrainReply(study=self._digest, site=self._site, round_number=round_number, event=training.event), arrays
         )
 
     def _shared(self, round_number: int, share: NoiseShare, prepared: PreparedFeatures | None) -> Envelope:
@@ -284,16 +285,15 @@ class SiteAgent:
             f"evaluate/{round_number}",
             envelope,
             events=(event,),
-            compute=lambda: self._paid_counts(round_number, event, prepared),
+            compute=lambda: paid_counts_reply(
+                self._model,
+                self._data,
+                manifest=manifest,
+                round_number=round_number,
+                prepared=prepared,
+                generator=self._streams.child("evaluation", self._site).stream("noise", round_number),
+            ),
             check=lambda reply: check_release(
                 reply, manifest, lengths={f"counts/{name}": size for name, size in expected_counts(manifest).items()}
             ),
         )
-
-    def _paid_counts(self, round_number: int, event: PrivacyEvent, prepared: PreparedFeatures | None) -> Envelope:
-        generator = self._streams.child("evaluation", self._site).stream("noise", round_number)
-        counts = release_counts(
-            self._model, self._data.test, manifest=self._manifest, generator=generator, prepared=prepared
-        )
-        header = EvaluateReply(study=self._digest, site=self._site, round_number=round_number, event=event)
-        return Envelope(header, prefixed("counts", counts))

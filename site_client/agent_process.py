@@ -13,6 +13,8 @@ import datetime as dt
 import logging
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,7 @@ from site_client.peer_credentials import peer_user
 _LOG: Final = logging.getLogger("cohortium.agent")
 _REQUEST_SECONDS: Final = 60.0
 """How long the bytes of one request may take; the answer may take as long as training does."""
+_IDLE_LOOK_SECONDS: Final = 600.0
 _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
 
@@ -83,11 +86,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--socket", type=Path, required=True, help="the Unix socket to answer on")
     parser.add_argument("--gateway-uid", type=int, help="the only user whose processes are answered")
     parser.add_argument("--no-network", action="store_true", help="refuse to run where a network can be reached")
+    parser.add_argument("--warm-studies", type=int, default=4, help="studies in memory at the same time, with --home")
     chosen = parser.parse_args(words)
     log_to_stderr()
     if chosen.no_network:
         check_no_network()
-    handle = _study(chosen.folder) if chosen.home is None else _hospital(chosen.home)
+    handle = _study(chosen.folder) if chosen.home is None else _hospital(chosen.home, chosen.warm_studies)
     log_event(_LOG, logging.INFO, "started", number=os.getpid())
     serve(chosen.socket, handle, peer=chosen.gateway_uid)
 
@@ -102,14 +106,14 @@ def _study(folder: Path) -> Handler:
     return SiteAgent(SiteFolder(folder)).handle
 
 
-def _hospital(home: Path) -> Handler:
+def _hospital(home: Path, warm_studies: int) -> Handler:
     import torch
 
     from federation.governance.audit import AuditEvent
     from federation.governance.audit_log import AuditLog
+    from site_client.home_paths import SiteLayout
     from site_client.hospital import Hospital
     from site_client.ledger.key_file import read_key
-    from site_client.site_home import SiteLayout
     from site_client.study_agents import StudyAgents
 
     os.umask(0o077)
@@ -121,7 +125,16 @@ def _hospital(home: Path) -> Handler:
         raise InvalidInputError(f"expected the site's key at {layout.identity_key}, got none", remedy="enrol the site")
     log = AuditLog(layout.audit, log=site, key=key, clock=_now)
     log.record(AuditEvent(event="started", actor="agent"))
-    return Hospital(layout, key=key, log=log, agents=StudyAgents(layout, site, clock=_now), clock=_now).handle
+    agents = StudyAgents(layout, site, clock=_now, most=warm_studies)
+    threading.Thread(target=_forget_idle, args=(agents.forget_idle,), daemon=True).start()
+    return Hospital(layout, key=key, log=log, agents=agents, clock=_now).handle
+
+
+def _forget_idle(forget: Callable[[], None]) -> None:
+    """Again and again: patients of a study that nobody asks about any more leave the memory."""
+    while True:
+        time.sleep(_IDLE_LOOK_SECONDS)
+        forget()
 
 
 def _now() -> dt.datetime:

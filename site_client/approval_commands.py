@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from federation.errors import InvalidInputError, NotApprovedError
+from site_client.home_paths import DEFAULT_HOME, HOME_VARIABLE, SiteLayout
 from site_client.policy_commands import policy_app
-from site_client.site_home import DEFAULT_HOME, HOME_VARIABLE, SiteLayout
 
 if TYPE_CHECKING:
     from federation.governance.proposals import SignedApproval, SignedProposal

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from federation.errors import ConfigurationError, ManifestError
+from federation.errors import ConfigurationError, ManifestError, MappingError
 from site_client import process_commands
+from site_client.home_paths import HOME_VARIABLE, SiteLayout
 from site_client.ledger_commands import ledger_app
-from site_client.site_home import HOME_VARIABLE, SiteLayout
 
 if TYPE_CHECKING:
     from federation.data.cohort import CohortDefinition
     from federation.data.contract import DataContract
     from site_client.readiness import ReadinessReport
+    from site_client.sources.tables import TableSource
 
 app = typer.Typer(help="Work at a hospital.", no_args_is_help=True, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="The site's own records.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -80,6 +81,40 @@ def verdict(
     _leave(report)
 
 
+@data_app.command("profile")
+def show_data_profile(
+    *,
+    mapping: _Mapping,
+    contract: _Contract = None,
+    manifest: _Manifest = None,
+    site: _Site = None,
+    smallest: Annotated[
+        int, typer.Option("--smallest", min=3, help="Counts of fewer patients than this are hidden.")
+    ] = 5,
+    as_json: _Json = False,
+) -> None:
+    """Show what the site's records look like, variable by variable, without any single record. It stays here.
+
+    cohortium site data profile --manifest study.json --mapping mapping.yaml
+    """
+    from site_client.data_profile import profile
+    from site_client.profile_table import show_profile
+    from site_client.sources.source import survey
+
+    agreed, _ = _agreement(contract, manifest)
+    source, name = _source(mapping, site=site)
+    found = profile(survey(source, agreed, today=_today()), contract=agreed, smallest=smallest)
+    if found.site != name:
+        raise MappingError(
+            f"expected the records of site {name!r}, got those of {found.site!r}",
+            remedy="use the mapping of this site, or correct `site` in it",
+        )
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+    else:
+        show_profile(found, console=Console(highlight=False))
+
+
 @app.command()
 def doctor(
     *,
@@ -94,18 +129,34 @@ def doctor(
             "--proxy", envvar=["HTTPS_PROXY", "https_proxy"], help="HTTP proxy to the gate: http://host:port."
         ),
     ] = None,
+    side: Annotated[
+        Literal["agent", "gateway", "both"] | None,
+        typer.Option("--side", help="With --home: whose checks. Otherwise found out: a container holds one side."),
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option("--site", envvar="COHORTIUM_SITE_NAME", help="At the gateway: name of this site.")
+    ] = None,
+    gate: Annotated[
+        str | None, typer.Option("--gate", envvar="COHORTIUM_GATE", help="At the gateway: the gate, host:port.")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Check that this machine can take part: Python, packages, folder, processor; with --home also the way to the gate."""
-    from site_client.machine_checks import MachineReport, check_machine
+    """Check that this machine can take part: Python, packages, folder, processor; with --home also the way to the gate.
 
-    layout = None if home is None else SiteLayout(home)
-    report: MachineReport = check_machine(folder if layout is None else layout.folder)
-    if layout is not None:
-        from site_client.network_checks import check_network
+    cohortium site doctor --home ~/.cohortium/site
+    """
+    from site_client.machine_checks import check_machine
 
-        found = check_network(layout, proxy=proxy, now=dt.datetime.now(tz=dt.UTC))
-        report = MachineReport(checks=(*report.checks, *found))
+    if home is None:
+        report = check_machine(folder, side=side or "both")
+    else:
+        from site_client.doctor import check_site, detect_side
+
+        layout = SiteLayout(home)
+        now = dt.datetime.now(tz=dt.UTC)
+        report = check_site(
+            layout, side=side or detect_side(layout), site=site, gate=gate, proxy=proxy or None, now=now
+        )
     if as_json:
         typer.echo(report.model_dump_json(indent=1))
     else:
@@ -120,19 +171,23 @@ def doctor(
 
 def _report(mapping: Path, *, contract: Path | None, manifest: Path | None, site: str | None) -> ReadinessReport:
     from site_client.extraction import check as check_records
+
+    agreed, definition = _agreement(contract, manifest)
+    source, name = _source(mapping, site=site)
+    return check_records(source, site=name, contract=agreed, definition=definition, today=_today()).report
+
+
+def _source(mapping: Path, *, site: str | None) -> tuple[TableSource, str]:
+    """The site's tables, and the site that they must be of."""
     from site_client.sources.mapping import read_mapping
     from site_client.sources.tables import TableSource
 
-    agreed, definition = _agreement(contract, manifest)
     local = read_mapping(mapping)
-    assessment = check_records(
-        TableSource(local, folder=mapping.absolute().parent),
-        site=site or local.site,
-        contract=agreed,
-        definition=definition,
-        today=dt.datetime.now(tz=dt.UTC).astimezone().date(),
-    )
-    return assessment.report
+    return TableSource(local, folder=mapping.absolute().parent), site or local.site
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(tz=dt.UTC).astimezone().date()
 
 
 def _agreement(contract: Path | None, manifest: Path | None) -> tuple[DataContract, CohortDefinition]:

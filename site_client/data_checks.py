@@ -54,7 +54,7 @@ def assess(survey: Survey, *, contract: DataContract, definition: CohortDefiniti
         ManifestError: A criterion does not fit its variable.
     """
     records = survey.records
-    duplicates = _duplicates(records)
+    duplicates = count_duplicates(records)
     problems = [
         *survey.problems,
         *_empty(records),
@@ -179,7 +179,8 @@ def _too_much_outside(variable: Variable, count: int, fraction: float, *, site: 
     ]
 
 
-def _duplicates(records: Records) -> Duplicates:
+def count_duplicates(records: Records) -> Duplicates:
+    """Patients with several records, and what becomes of them."""
     _, codes, counts = np.unique(records.patient_keys, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(counts[codes] > 1)
     columns = [codes, dates_as_numbers(records), *records.values.values()]

@@ -16,11 +16,12 @@ from federation.governance.audit import AuditEvent, EventName
 from federation.governance.audit_log import AuditLog
 from federation.governance.proposals import Approval, Decision, SignedApproval, SignedProposal
 from federation.protocol.signatures import SigningKey
+from site_client.home_paths import SiteLayout
 from site_client.ledger.key_file import read_key
 from site_client.ledger_room import room_in_ledger
 from site_client.policy import read_policy
 from site_client.policy_check import check_policy
-from site_client.site_home import SiteHome, SiteLayout
+from site_client.site_home import SiteHome
 from site_client.study_papers import StudyPapers
 
 Clock = Callable[[], dt.datetime]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -14,7 +12,7 @@ from federation.privacy.independence import check_independence, check_memory, me
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
-from site_client.dp_step import PatientGradients
+from site_client.patient_gradients import patient_gradients
 from site_client.patients import PatientDataset
 
 
@@ -50,8 +48,7 @@ def noisy_gradient_sum(
     drawn = poisson_sample(
         dataset.num_patients, numerator=mechanism.sampling_numerator, generator=streams.stream("sampling")
     )
-    length = math.ceil(mechanism.divisor)
-    with PatientGradients(model, dataset, task=task, pass_records=length, grid_bits=share.grid_bits) as patients:
+    with patient_gradients(model, dataset, task=task, mechanism=mechanism, grid_bits=share.grid_bits) as patients:
         total = patients.clipped_sum(drawn, clipping_norm=mechanism.clipping_norm)
     check_memory(model, memory)
     return noisy_share(total, mechanism=share, generator=streams.stream("noise"))

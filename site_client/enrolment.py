@@ -28,7 +28,8 @@ from federation.governance.enrolment_checks import (
     transcript,
 )
 from site_client import keystore
-from site_client.site_home import SiteHome, SiteLayout
+from site_client.home_paths import SiteLayout
+from site_client.site_home import SiteHome
 
 
 def request_enrolment(

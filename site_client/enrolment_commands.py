@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.errors import EnrolmentRefusedError, InvalidInputError
-from site_client.site_home import DEFAULT_HOME, HOME_VARIABLE, SiteLayout
+from site_client.home_paths import DEFAULT_HOME, HOME_VARIABLE, SiteLayout
 
 _Home = Annotated[Path, typer.Option("--home", envvar=HOME_VARIABLE, help="The site's home folder.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout and nothing else.")]

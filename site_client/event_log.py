@@ -35,7 +35,12 @@ _FORMS: Final = {
     "kind": re.compile(r"[a-z_]{1,32}/[0-9]{1,6}"),
 }
 _NEEDED: Final = frozenset({"time", "level", "part", "event"})
-_CODES: Final = frozenset({"bundle", "configuration", "task", "stranger", "renewed", "unauthorised", "unreachable"})
+_CODES: Final = frozenset(
+    {
+        *("bundle", "configuration", "task", "stranger", "renewed", "unauthorised", "unreachable"),
+        *("stuck_message", "stuck_loop", "stuck_request"),
+    }
+)
 """Reasons that are no class of an error."""
 _FACTS: Final = "cohortium_facts"
 _LARGEST_NUMBER: Final = 10**9

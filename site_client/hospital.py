@@ -27,8 +27,8 @@ from federation.protocol.signatures import SigningKey
 from site_client.activity import ActivityLog
 from site_client.event_log import log_event
 from site_client.gateway_notice import reason_in
+from site_client.home_paths import SiteLayout
 from site_client.permission import Permissions
-from site_client.site_home import SiteLayout
 
 _LOG: Final = logging.getLogger("cohortium.agent")
 _TRAINING: Final = "train_request/1"

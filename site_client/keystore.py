@@ -30,8 +30,8 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 from federation.durable_files import sync_folder, write_durably
 from federation.errors import EnrolmentRefusedError, InvalidInputError, StudyError
 from federation.protocol.signatures import SigningKey
+from site_client.home_paths import SiteLayout
 from site_client.ledger.key_file import find_or_make_key
-from site_client.site_home import SiteLayout
 
 _PRIVATE_FOLDER: Final = 0o700
 _LARGEST_KEY: Final = 16 * 1024
@@ -161,6 +161,23 @@ def check_certificate(certificate: str, *, authority: str, name: str, now: dt.da
         )
     key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return key, leaf.not_valid_after_utc
+
+
+def certificate_name(certificate: str) -> str:
+    """The one URI that a certificate in PEM names; nothing is checked.
+
+    Raises:
+        InvalidInputError: If the text is no certificate, or names another number of things.
+    """
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate.encode())
+        (name,) = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except _MALFORMED as failure:
+        raise InvalidInputError(
+            "expected a certificate that names one site, got another",
+            remedy="ask the consortium for the admission again",
+        ) from failure
+    return str(name.value)
 
 
 def certificate_serial(certificate: str) -> str:

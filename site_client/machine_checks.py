@@ -7,14 +7,18 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from federation.documents import Document
 from federation.errors import InvalidInputError, MissingDependencyError
 
 _OLDEST_PYTHON: Final = (3, 11)
-_PACKAGES: Final = ("torch", "opacus", "duckdb", "pint", "flwr", "cryptography", "safetensors", "randomgen")
+_OF_AGENT: Final = ("torch", "opacus", "duckdb", "pint", "cryptography", "safetensors", "randomgen")
+_OF_GATEWAY: Final = ("flwr", "httpx", "cryptography", "safetensors")
 _INSTALL: Final = 'pip install "cohortium[site]"'
+
+Side = Literal["agent", "gateway", "both"]
+"""Which of a site's two processes a machine or container is for."""
 
 
 class MachineCheck(Document):
@@ -44,14 +48,16 @@ class MachineReport(Document):
         return next((check.exit_code for check in self.checks if not check.passed), 0)
 
 
-def check_machine(folder: Path) -> MachineReport:
+def check_machine(folder: Path, *, side: Side = "both") -> MachineReport:
     """Look at Python, packages, the folder for data and state, and the processor.
 
     Args:
-        folder: Where the site keeps data and state.
+        folder: Where the site keeps data and state; of the gateway, what it may write.
+        side: Each process has packages of its own, and only the agent computes.
     """
-    packages = tuple(_package(name) for name in _PACKAGES)
-    return MachineReport(checks=(_python(), *packages, _folder(folder), *_threads()))
+    names = {"agent": _OF_AGENT, "gateway": _OF_GATEWAY, "both": tuple(dict.fromkeys(_OF_AGENT + _OF_GATEWAY))}[side]
+    packages = tuple(_package(name) for name in names)
+    return MachineReport(checks=(_python(), *packages, _folder(folder), *(() if side == "gateway" else _threads())))
 
 
 def _python() -> MachineCheck:

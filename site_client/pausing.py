@@ -10,7 +10,8 @@ from pydantic import Field
 from conf.received_files import read_received
 from federation.documents import Document
 from federation.durable_files import write_durably
-from site_client.site_home import SiteLayout
+from site_client.accounts import give_back
+from site_client.home_paths import SiteLayout
 
 _FILE: Final = "paused.json"
 
@@ -56,6 +57,7 @@ def resume(layout: SiteLayout, study: str | None) -> None:
 
 def _write(layout: SiteLayout, paused: Paused) -> None:
     write_durably(_path(layout), paused.model_dump_json().encode(), secret=True)
+    give_back(layout)
 
 
 def _path(layout: SiteLayout) -> Path:

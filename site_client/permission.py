@@ -13,10 +13,11 @@ from pathlib import Path
 
 from federation.errors import CohortiumError, NotApprovedError, PolicyRefusedError
 from federation.governance.proposals import Proposal
+from site_client.home_paths import SiteLayout
 from site_client.pausing import read_paused
 from site_client.policy import SitePolicy, read_policy
 from site_client.policy_check import check_policy
-from site_client.site_home import SiteHome, SiteLayout
+from site_client.site_home import SiteHome
 from site_client.study_papers import StudyPapers
 
 _Versions = tuple[tuple[str, int, int, int], ...]

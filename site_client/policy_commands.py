@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.errors import ConfigurationError, PolicyRefusedError
-from site_client.site_home import DEFAULT_HOME, HOME_VARIABLE, SiteLayout
+from site_client.home_paths import DEFAULT_HOME, HOME_VARIABLE, SiteLayout
 
 policy_app = typer.Typer(help="What this site allows.", no_args_is_help=True, pretty_exceptions_enable=False)
 

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from federation.errors import InvalidInputError
-from site_client.site_home import DEFAULT_HOME, HOME_VARIABLE, SiteLayout
+from site_client.home_paths import DEFAULT_HOME, HOME_VARIABLE, SiteLayout
 
 _Home = Annotated[Path, typer.Option("--home", envvar=HOME_VARIABLE, help="The site's home folder.")]
 _Proxy = Annotated[
@@ -21,6 +22,10 @@ _Proxy = Annotated[
     typer.Option("--proxy", envvar=["HTTPS_PROXY", "https_proxy"], help="HTTP proxy to the gate: http://host:port."),
 ]
 _Study = Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Digest or short name. Otherwise all studies.")]
+_Warm = Annotated[
+    int | None,
+    typer.Option("--warm-studies", min=1, help="Studies whose patients are in memory at the same time. Otherwise 4."),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout and nothing else.")]
 
 
@@ -53,6 +58,7 @@ def start(
         bool,
         typer.Option("--with-network", help="Leave the agent a network. It never uses it; nothing enforces that then."),
     ] = False,
+    warm_studies: _Warm = None,
     proxy: _Proxy = None,
 ) -> None:
     """Start agent and gateway, and watch them until this command is stopped.
@@ -66,7 +72,7 @@ def start(
     chosen = Start.chosen(
         agent_user=agent_user, gateway_user=gateway_user, one_user=one_user, isolated=not with_network, proxy=proxy
     )
-    serve(SiteLayout(home), chosen)
+    serve(SiteLayout(home), replace(chosen, warm_studies=warm_studies))
 
 
 def agent(
@@ -78,6 +84,7 @@ def agent(
     no_network: Annotated[
         bool, typer.Option("--no-network", help="Refuse to run where a network can be reached.")
     ] = False,
+    warm_studies: _Warm = None,
 ) -> None:
     """Run the agent alone, for systemd and containers.
 
@@ -92,6 +99,7 @@ def agent(
     prepare_alone(layout)
     peer = os.getuid() if gateway_user is None else Account.named(gateway_user).user
     words = ["--home", str(layout.folder), "--socket", str(layout.agent_socket), "--gateway-uid", str(peer)]
+    words += [] if warm_studies is None else ["--warm-studies", str(warm_studies)]
     agent_process.main([*words, *(["--no-network"] if no_network else [])])
 
 
@@ -205,14 +213,12 @@ def support_bundle(
 
     cohortium site support-bundle --output support.tar.gz
     """
-    from site_client.machine_checks import MachineReport, check_machine
-    from site_client.network_checks import check_network
+    from site_client.doctor import check_site, detect_side
     from site_client.support_bundle import write_support_bundle
 
     layout = SiteLayout(home)
     now = _now()
-    machine = check_machine(layout.folder)
-    checks = MachineReport(checks=(*machine.checks, *check_network(layout, proxy=proxy, now=now)))
+    checks = check_site(layout, side=detect_side(layout), site=None, gate=None, proxy=proxy or None, now=now)
     names = write_support_bundle(layout, output, checks=checks, now=now)
     if as_json:
         typer.echo(json.dumps({"file": str(output), "holds": names}))

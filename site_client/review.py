@@ -130,6 +130,11 @@ def _computation(proposal: Proposal) -> tuple[str, ...]:
         f"{manifest.schedule.rounds} rounds of {manifest.schedule.local_steps} training steps at every hospital",
         "no code is sent: only the program that is installed here runs",
     ]
+    if proposal.start is not None:
+        facts.append(
+            f"round 1 starts with the model of the replaced version after its round {proposal.start.round_number} "
+            f"({proposal.start.model}), not with public initial parameters"
+        )
     if manifest.preprocessing == "site_standardised":
         facts.append("mean and spread of each variable at this hospital are used, without protection")
     if proposal.test_seed is not None:

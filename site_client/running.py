@@ -13,7 +13,7 @@ from typing import Final
 from conf.processes.process_file import held_by_one, holder
 from federation.errors import InvalidInputError, StudyError
 from site_client.accounts import logs_folder
-from site_client.site_home import SiteLayout
+from site_client.home_paths import SiteLayout
 
 _STOP_SECONDS: Final = 20.0
 _STOP_POLL_SECONDS: Final = 0.1

@@ -54,8 +54,12 @@ def score(
     """Check a release, score the site's own patients with it and print how well it does here. Nothing leaves the site.
 
     cohortium site score release --mapping mapping.yaml
+
+    In an enrolled site's home, the audit log says that it was done.
     """
     from federation.durable_files import write_durably
+    from site_client.home_paths import DEFAULT_HOME, SiteLayout
+    from site_client.score_entry import scored
     from site_client.scoring import score_site, scores_csv
     from site_client.sources.mapping import read_mapping
     from site_client.sources.tables import TableSource
@@ -64,15 +68,16 @@ def score(
         raise InvalidInputError(f"expected --patients test or all, got {patients!r}")
     if output is not None and output.exists():
         raise InvalidInputError(f"expected {output} to be new, it exists", remedy="choose another --output")
-    opened = _open(folder, home, lead=lead, proposal=proposal)
-    local = read_mapping(mapping)
-    found = score_site(
-        opened.model,
-        TableSource(local, folder=mapping.absolute().parent),
-        site=local.site,
-        whom=None if patients is None else _WHOM[patients],
-        today=dt.datetime.now(tz=dt.UTC).astimezone().date(),
-    )
+    with scored(SiteLayout(home or DEFAULT_HOME), folder):
+        opened = _open(folder, home, lead=lead, proposal=proposal)
+        local = read_mapping(mapping)
+        found = score_site(
+            opened.model,
+            TableSource(local, folder=mapping.absolute().parent),
+            site=local.site,
+            whom=None if patients is None else _WHOM[patients],
+            today=dt.datetime.now(tz=dt.UTC).astimezone().date(),
+        )
     if output is not None:
         write_durably(output, scores_csv(found, opened.manifest).encode(), secret=True)
     if as_json:
@@ -83,7 +88,7 @@ def score(
 
 def _open(folder: Path, home: Path | None, *, lead: str | None, proposal: Path | None) -> OpenedRelease:
     from federation.governance.releases import for_proposal, open_release, read_release_record
-    from site_client.site_home import DEFAULT_HOME, SiteLayout
+    from site_client.home_paths import DEFAULT_HOME, SiteLayout
 
     if lead is not None and proposal is not None:
         raise InvalidInputError("expected one of --lead and --proposal, got both")

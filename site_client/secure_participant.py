@@ -108,8 +108,12 @@ class SecureParticipant:
         return bytes(content)
 
     def rounding(self, batch: KeyBatch, round_number: int) -> RandomStreams:
-        """Streams for rounding numbers at random, of one round and attempt."""
-        return self.streams.child("rounding", batch.purpose, round_number, batch.attempt)
+        """Streams for rounding numbers at random, of one round.
+
+        The same in every attempt: what a sum opens does not depend on how often it was tried, and a second rounding of the same
+        update would tell more of it. Masks are new in every attempt.
+        """
+        return self.streams.child("rounding", batch.purpose, round_number)
 
     def _advertise(self, batch: KeyBatch, payload: bytes) -> tuple[bytes, bytes]:
         if payload:

@@ -15,8 +15,8 @@ from typing import Final
 from conf.processes.supervisor import Program, Supervisor
 from federation.errors import ConfigurationError
 from site_client.accounts import Account, logs_folder, share_out, share_with_gateway, without_network
+from site_client.home_paths import SiteLayout
 from site_client.running import only_one
-from site_client.site_home import SiteLayout
 
 _LOG: Final = logging.getLogger("cohortium.site")
 _LOOPBACK: Final = "127.0.0.1"
@@ -45,12 +45,14 @@ class Start:
         gateway: Account of the network side.
         isolated: Whether the agent must have no network.
         proxy: Address of an HTTP proxy to the gate, or ``None``.
+        warm_studies: Studies whose patients the agent keeps in memory at the same time; ``None``: its default.
     """
 
     agent: Account
     gateway: Account
     isolated: bool
     proxy: str | None
+    warm_studies: int | None = None
 
     @classmethod
     def chosen(
@@ -127,6 +129,7 @@ def agent_program(layout: SiteLayout, start: Start) -> Program:
         arguments=(
             "--home", str(layout.folder), "--socket", str(layout.agent_socket), "--gateway-uid", str(start.gateway.user),
             *(["--no-network"] if start.isolated else []),
+            *([] if start.warm_studies is None else ["--warm-studies", str(start.warm_studies)]),
         ),
         ready=layout.agent_socket.is_socket,
         prefix=(*isolation, *_becoming(start.agent)),

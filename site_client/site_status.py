@@ -16,11 +16,12 @@ from federation.errors import CohortiumError
 from federation.governance.proposals import SignedProposal
 from site_client.accounts import logs_folder
 from site_client.activity import StudyActivity, read_activity
+from site_client.home_paths import SiteLayout
 from site_client.pausing import read_paused
 from site_client.permission import Permissions
 from site_client.running import running_process
 from site_client.site_folder import SiteFolder
-from site_client.site_home import SiteHome, SiteLayout
+from site_client.site_home import SiteHome
 from site_client.site_processes import AGENT, GATEWAY
 from site_client.study_papers import StudyPapers
 

@@ -1,4 +1,8 @@
-"""The agents of all studies of a site: each is made from its approved proposal when it is first asked, and stays warm.
+"""The agents of all studies of a site: each is made from its approved proposal when it is first asked, and stays warm for a while.
+
+A warm agent holds its study's patients in memory. Their number is bounded, the one that was not asked for longest goes first, and
+one that nobody asks any more, since its study is over, goes by itself. Nothing is lost: what an agent must remember is on the disk
+before it answers, so that the next request makes it anew, from the same patients, and gets the same bytes.
 
 The patients are read and encoded once per study and kept beside it, so that every round sees the same ones. Where they are in a
 database that is reached over a network, which the agent has not, ``cohortium site prepare`` does that step beforehand.
@@ -7,22 +11,37 @@ database that is reached over a network, which the agent has not, ``cohortium si
 from __future__ import annotations
 
 import datetime as dt
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from conf.strict_yaml import read_strict
-from federation.errors import MappingError
+from federation.errors import InvalidInputError, MappingError
 from federation.governance.proposals import Proposal
 from federation.study.manifest import StudyManifest
 from site_client.agent import SiteAgent
 from site_client.extraction import extract
+from site_client.home_paths import SiteLayout
 from site_client.site_folder import SiteFolder, write_patients
-from site_client.site_home import SiteLayout
 from site_client.sources.mapping import read_mapping
 from site_client.sources.tables import TableSource
 
 _POINTER: Final = "mapping"
+DEFAULT_WARM: Final = 4
+"""Studies whose patients are in memory at the same time."""
+IDLE: Final = dt.timedelta(hours=6)
+"""How long an agent that is not asked stays in memory."""
+
+
+@dataclass
+class _Warm:
+    """An agent, and when it was asked last."""
+
+    agent: SiteAgent
+    asked: dt.datetime
 
 
 class StudyAgents:
@@ -31,12 +50,31 @@ class StudyAgents:
     Args:
         layout: Of the site's home.
         site: Its identifier.
-        clock: The time that ledgers write beside their entries.
+        clock: The time that ledgers write beside their entries; also says how long an agent was not asked.
+        most: Agents in memory, at least 1.
+        idle: An agent that was not asked for so long is forgotten.
     """
 
-    def __init__(self, layout: SiteLayout, site: str, *, clock: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self,
+        layout: SiteLayout,
+        site: str,
+        *,
+        clock: Callable[[], dt.datetime],
+        most: int = DEFAULT_WARM,
+        idle: dt.timedelta = IDLE,
+    ) -> None:
+        if most < 1:
+            raise InvalidInputError(f"expected room for at least 1 study in memory, got {most}")
         self._layout, self._site, self._clock = layout, site, clock
-        self._agents: dict[str, SiteAgent] = {}
+        self._most, self._idle = most, idle
+        self._agents: OrderedDict[str, _Warm] = OrderedDict()
+        self._mutex = threading.Lock()
+
+    @property
+    def warm(self) -> tuple[str, ...]:
+        """Digests of the studies in memory, the one that was not asked for longest first."""
+        return tuple(self._agents)
 
     def handle(self, proposal: Proposal, request: bytes) -> bytes:
         """Answer a request with the agent of its study.
@@ -49,9 +87,27 @@ class StudyAgents:
             CohortiumError: If the agent cannot be made: records, ledger, keys.
         """
         study = proposal.manifest.digest
-        if study not in self._agents:
-            self._agents[study] = self._made(proposal)
-        return self._agents[study].handle(request)
+        with self._mutex:
+            self._forget_idle()
+            if study not in self._agents:
+                while len(self._agents) >= self._most:  # before the next study's patients are read
+                    self._agents.popitem(last=False)
+                self._agents[study] = _Warm(self._made(proposal), self._clock())
+            entry = self._agents[study]
+            self._agents.move_to_end(study)
+            reply = entry.agent.handle(request)
+            entry.asked = self._clock()
+        return reply
+
+    def forget_idle(self) -> None:
+        """Forget agents that were not asked for long; never one that is answering."""
+        with self._mutex:
+            self._forget_idle()
+
+    def _forget_idle(self) -> None:
+        now = self._clock()
+        for study in [study for study, entry in self._agents.items() if now - entry.asked > self._idle]:
+            del self._agents[study]
 
     def _made(self, proposal: Proposal) -> SiteAgent:
         manifest, layout = proposal.manifest, self._layout

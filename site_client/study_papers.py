@@ -17,7 +17,8 @@ from federation.durable_files import write_durably
 from federation.errors import NotApprovedError
 from federation.governance.approvals import Dossier, decisions, reasons_not_to_run
 from federation.governance.proposals import SignedApproval, SignedProposal
-from site_client.site_home import SiteLayout
+from site_client.accounts import give_back
+from site_client.home_paths import SiteLayout
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)
 
@@ -76,11 +77,11 @@ class StudyPapers:
     def keep_proposal(self, signed: SignedProposal) -> None:
         """Keep a proposal, whose signature must hold."""
         signed.check()
-        _write(self._layout.proposal(signed.proposal.digest), signed)
+        self._write(self._layout.proposal(signed.proposal.digest), signed)
 
     def keep_own(self, decision: SignedApproval) -> None:
         """Keep this site's decision in place of the last one."""
-        _write(self._layout.approval(decision.approval.proposal), decision)
+        self._write(self._layout.approval(decision.approval.proposal), decision)
 
     def keep_others(self, dossier: Dossier, *, site: str) -> None:
         """Keep the decisions of other sites about an imported proposal; newer ones replace older ones, never the reverse.
@@ -96,7 +97,7 @@ class StudyPapers:
         proposal = self.proposal(digest).proposal
         for name, decision in decisions(proposal, (*self.all(digest), *dossier.approvals)).items():
             if name != site:
-                _write(self._others(digest) / f"{name}.json", decision)
+                self._write(self._others(digest) / f"{name}.json", decision)
 
     def reasons_not_to_run(self, digest: str, *, site: str, now: dt.datetime) -> tuple[str, ...]:
         """What forbids a study to run here now, as far as signatures, decisions and dates go; policy is another matter.
@@ -121,6 +122,10 @@ class StudyPapers:
         own = self.own(signed.proposal.digest)
         return own is not None and own.approval.decision == "approve"
 
+    def _write(self, path: Path, document: Document) -> None:
+        write_durably(path, document.model_dump_json(indent=1).encode(), secret=True)
+        give_back(self._layout)
+
     def _others(self, digest: str) -> Path:
         return self._layout.approval(digest).with_suffix("")
 
@@ -131,7 +136,3 @@ def _files(folder: Path) -> Iterable[Path]:
 
 def _read(path: Path, kind: type[AnyDocument]) -> AnyDocument | None:
     return read_received(path, kind) if path.exists() else None
-
-
-def _write(path: Path, document: Document) -> None:
-    write_durably(path, document.model_dump_json(indent=1).encode(), secret=True)

@@ -15,6 +15,7 @@ from federation.privacy.events import PrivacyEvent
 from federation.protocol.messages import Envelope, EvaluateReply, PrepareReply
 from federation.study.manifest import StudyManifest
 from site_client.evaluation import evaluate
+from site_client.paid_evaluation import release_counts
 from site_client.paid_preparation import prepared_dataset, release_preparation
 from site_client.patients import SiteData
 
@@ -64,6 +65,23 @@ def exact_metrics(
         EvaluateReply(study=manifest.digest, site=data.site, round_number=round_number),
         prefixed("metrics", sums.to_arrays()),
     )
+
+
+def paid_counts_reply(
+    model: nn.Module,
+    data: SiteData,
+    *,
+    manifest: StudyManifest,
+    round_number: int,
+    prepared: PreparedFeatures | None,
+    generator: Generator,
+) -> Envelope:
+    """The noisy counts of a paid evaluation of the test patients."""
+    counts = release_counts(model, data.test, manifest=manifest, generator=generator, prepared=prepared)
+    header = EvaluateReply(
+        study=manifest.digest, site=data.site, round_number=round_number, event=manifest.evaluation_event()
+    )
+    return Envelope(header, prefixed("counts", counts))
 
 
 def preparation_counts_reply(

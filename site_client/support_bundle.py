@@ -22,8 +22,8 @@ from federation.durable_files import write_durably
 from federation.errors import CohortiumError
 from site_client.accounts import logs_folder
 from site_client.event_log import is_event_line
+from site_client.home_paths import SiteLayout
 from site_client.machine_checks import MachineReport
-from site_client.site_home import SiteLayout
 from site_client.site_processes import AGENT, GATEWAY
 from site_client.site_status import site_status
 

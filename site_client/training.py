@@ -8,7 +8,6 @@ its constants. Correction and optimiser come after, as post-processing.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -17,19 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from federation.algorithms.fedavg import LocalRound
 from federation.errors import CohortTooSmallError, InternalError, ModelRefusedError, NonFiniteModelError
 from federation.identifiers import TaskKind
 from federation.models.losses import record_losses
-from federation.models.parameters import Vector, flatten
+from federation.models.parameters import Vector, flat_parameters, flatten
+from federation.models.stacked.network import stacked_network
 from federation.privacy.accounting import round_event
 from federation.privacy.events import PrivacyEvent
 from federation.privacy.independence import BATCH_NORM, check_independence, check_memory, memory_of
+from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import noisy_mean
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
 from federation.study.schedule import OptimiserSpec, Schedule
-from site_client.dp_step import PatientGradients
+from site_client.patient_gradients import patient_gradients
 from site_client.patients import PatientDataset
 
 Correction = Callable[[Tensor, Tensor], Tensor]
@@ -52,6 +54,16 @@ class LocalTraining:
     parameters: Vector = field(repr=False)
     num_steps: int
     event: PrivacyEvent | None
+
+    def as_round(self, start: NDArray[np.floating], *, learning_rate: float) -> LocalRound:
+        """What an algorithm may know of it.
+
+        Args:
+            start: ``[D]`` the round's global parameters.
+            learning_rate: Of the local steps.
+        """
+        update = self.parameters.astype(np.float64) - start.astype(np.float64)
+        return LocalRound(update=update, num_steps=self.num_steps, learning_rate=learning_rate)
 
 
 def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
@@ -88,6 +100,7 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
         NonFiniteModelError: If training diverged.
     """
     working = copy.deepcopy(model).train()
+    theta = flat_parameters(working)
     if mechanism is None:
         event = None
         gradients = _plain_gradients(
@@ -100,12 +113,13 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
             working,
             dataset,
             task=task,
+            theta=theta,
             mechanism=mechanism,
             streams=streams.child("private", round_number),
             pass_records=pass_records,
         )
     memory = memory_of(working)
-    _descend(working, gradients, schedule=schedule, round_number=round_number, correction=correction)
+    _descend(working, theta, gradients, schedule=schedule, round_number=round_number, correction=correction)
     if mechanism is not None:
         check_memory(working, memory)  # the trial in _admit cannot try every record and number of records
     parameters = _finite(flatten(working), round_number)
@@ -118,7 +132,8 @@ def _admit(model: nn.Module, dataset: PatientDataset, *, mechanism: MechanismSpe
         raise InternalError(
             f"expected {mechanism.steps_per_round} accounted steps a round, got {schedule.local_steps} scheduled"
         )
-    check_independence(model, (dataset.features.shape[1],))
+    if stacked_network(model) is None:  # covered layers treat every record alone by construction
+        check_independence(model, (dataset.features.shape[1],))
     return round_event(mechanism)
 
 
@@ -136,15 +151,17 @@ def _private_gradients(
     dataset: PatientDataset,
     *,
     task: TaskKind,
+    theta: Tensor,
     mechanism: MechanismSpec,
     streams: RandomStreams,
     pass_records: int | None,
 ) -> _Gradients:
     """Noisy means of clipped patient gradients, one for each accounted step."""
-    sampling, noise = streams.stream("sampling"), streams.stream("noise")
-    # The divisor is public: the declared number of patients times the sampling probability.
-    length = math.ceil(mechanism.divisor) if pass_records is None else pass_records
-    with PatientGradients(model, dataset, task=task, pass_records=length) as patients:
+    sampling = KeyStream.from_generator(streams.stream("sampling"))
+    noise = KeyStream.from_generator(streams.stream("noise"))
+    with patient_gradients(
+        model, dataset, task=task, mechanism=mechanism, theta=theta, pass_records=pass_records
+    ) as patients:
         for _ in range(mechanism.steps_per_round):
             drawn = poisson_sample(dataset.num_patients, numerator=mechanism.sampling_numerator, generator=sampling)
             total = patients.clipped_sum(drawn, clipping_norm=mechanism.clipping_norm)
@@ -203,6 +220,7 @@ def _check_batch_norm(model: nn.Module, num_records: int) -> None:
 
 def _descend(
     model: nn.Module,
+    theta: Tensor,
     gradients: _Gradients,
     *,
     schedule: Schedule,
@@ -210,18 +228,28 @@ def _descend(
     correction: Correction | None,
 ) -> None:
     """One optimiser step for each gradient; the optimiser starts afresh every round."""
-    optimiser = _optimiser(model, schedule.optimiser, schedule.learning_rate_of(round_number))
+    step = _optimiser(theta, schedule.optimiser, schedule.learning_rate_of(round_number))
     for gradient in gradients:
-        _set_gradients(model, gradient if correction is None else _corrected(model, gradient, correction))
+        step(gradient if correction is None else _corrected(model, gradient, correction))
+
+
+def _optimiser(theta: Tensor, spec: OptimiserSpec, rate: float) -> Callable[[Tensor], object]:
+    """What steps the parameters by a gradient. A plain step is the one operation that ``torch.optim.SGD`` does, too."""
+    optimiser: torch.optim.Optimizer
+    match spec.kind:
+        case "sgd":
+            if spec.momentum == 0 and spec.weight_decay == 0:
+                return lambda gradient: theta.add_(gradient, alpha=-rate)
+            optimiser = torch.optim.SGD([theta], lr=rate, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        case "adam":
+            betas = (spec.beta_1, spec.beta_2)
+            optimiser = torch.optim.Adam([theta], lr=rate, betas=betas, weight_decay=spec.weight_decay)
+
+    def step(gradient: Tensor) -> None:
+        theta.grad = gradient
         optimiser.step()
 
-
-def _optimiser(model: nn.Module, spec: OptimiserSpec, rate: float) -> torch.optim.Optimizer:
-    if spec.kind == "adam":
-        return torch.optim.Adam(
-            model.parameters(), lr=rate, betas=(spec.beta_1, spec.beta_2), weight_decay=spec.weight_decay
-        )
-    return torch.optim.SGD(model.parameters(), lr=rate, momentum=spec.momentum, weight_decay=spec.weight_decay)
+    return step
 
 
 def _corrected(model: nn.Module, gradient: Tensor, correction: Correction) -> Tensor:
@@ -230,14 +258,6 @@ def _corrected(model: nn.Module, gradient: Tensor, correction: Correction) -> Te
     padded = torch.zeros_like(values)
     padded[: gradient.numel()] = gradient
     return correction(padded, values)[: gradient.numel()]
-
-
-def _set_gradients(model: nn.Module, gradient: Tensor) -> None:
-    start = 0
-    for parameter in model.parameters():
-        part = gradient[start : start + parameter.numel()]
-        parameter.grad = part.reshape(parameter.shape).to(parameter.dtype)
-        start += parameter.numel()
 
 
 def _flat(parts: tuple[Tensor, ...]) -> Tensor:

@@ -8,11 +8,12 @@ from pathlib import Path
 from aggregator.authority import enrolling, member_lists
 from aggregator.authority.office import AuthorityKeys, Office
 from aggregator.host.enrolment import make_request
-from aggregator.host.home import HostLayout
+from aggregator.host.home_paths import HostLayout
 from federation.governance.aggregator_enrolment import SignedAggregatorAdmission
 from federation.governance.enrolment import EnrolmentRequest, Invitation, SignedAdmission
 from site_client import enrolment
-from site_client.site_home import SiteHome, SiteLayout
+from site_client.home_paths import SiteLayout
+from site_client.site_home import SiteHome
 
 START = dt.datetime(2031, 5, 1, 12, 0, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)

@@ -11,7 +11,8 @@ from federation.durable_files import write_durably
 from federation.governance.proposals import Approval, Decision, Proposal, SignedApproval, SignedProposal
 from federation.protocol.signatures import SigningKey
 from federation.study.manifest import StudyManifest
-from site_client.site_home import SiteHome, SiteLayout
+from site_client.home_paths import SiteLayout
+from site_client.site_home import SiteHome
 from tests.small_study import manifest_data, private
 
 SITES = ("north", "south", "west")

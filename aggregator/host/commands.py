@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aggregator.host import enrolment_commands
-from aggregator.host.home import DEFAULT_HOME, HOME_VARIABLE
+from aggregator.host.home_paths import DEFAULT_HOME, HOME_VARIABLE
 from federation.errors import InvalidInputError, TransportError
 
 app = typer.Typer(
@@ -45,7 +45,8 @@ def init(
 
     cohortium aggregator init --consortium hearts --gate gate.example.org:8443
     """
-    from aggregator.host.home import AggregatorHome, HostLayout
+    from aggregator.host.home import AggregatorHome
+    from aggregator.host.home_paths import HostLayout
     from aggregator.host.preparing import prepare_home
     from federation.protocol.signatures import SigningKey
 
@@ -78,7 +79,7 @@ def start(*, home: HomeOption = DEFAULT_HOME) -> None:
     """
     import logging
 
-    from aggregator.host.home import HostLayout
+    from aggregator.host.home_paths import HostLayout
     from aggregator.host.host import serve
     from aggregator.host.programs import QUIET
 
@@ -95,7 +96,7 @@ def status(*, home: HomeOption = DEFAULT_HOME, as_json: _Json = False) -> None:
 
     cohortium aggregator status
     """
-    from aggregator.host.home import HostLayout
+    from aggregator.host.home_paths import HostLayout
     from aggregator.host.host_status import host_status
 
     found = host_status(HostLayout(home))
@@ -113,7 +114,7 @@ def stop(*, home: HomeOption = DEFAULT_HOME, as_json: _Json = False) -> None:
 
     cohortium aggregator stop
     """
-    from aggregator.host.home import HostLayout
+    from aggregator.host.home_paths import HostLayout
     from aggregator.host.host import running_process
 
     layout = HostLayout(home)

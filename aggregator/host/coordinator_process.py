@@ -19,7 +19,8 @@ from typing import Final
 
 from aggregator.authenticated_transport import AuthenticatedTransport
 from aggregator.host.gate import TOKEN_HEADER
-from aggregator.host.home import LOOPBACK, HostLayout, read_small
+from aggregator.host.home import LOOPBACK
+from aggregator.host.home_paths import HostLayout, read_small
 from aggregator.host.participation import Participation
 from aggregator.host.revocation import Membership
 from aggregator.host.study_outcome import end_study, is_over
@@ -129,8 +130,8 @@ class StudyCoordinator:
         import torch
 
         from aggregator.app import GridTransport
-        from aggregator.checkpoints import CheckpointStore
         from aggregator.coordinator import run_study
+        from aggregator.host.starting_point import study_checkpoints
         from aggregator.superlink import Link
 
         torch.set_num_threads(1)  # sums must not depend on the number of cores
@@ -156,7 +157,7 @@ class StudyCoordinator:
                 self._study,
                 self._transport(grid),
                 tracker,
-                checkpoints=CheckpointStore(self._place.checkpoints, study=self._study.digest),
+                checkpoints=study_checkpoints(self._layout, self._place, self._proposal),
                 clock=time.monotonic,
                 on_round=self._round_done,
                 streams=self._streams(),

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from aggregator.authority.certificates import is_key_of, verify_server
 from aggregator.authority.list_files import replace_members, replace_revocations
-from aggregator.host.home import HostLayout
+from aggregator.host.home_paths import HostLayout
 from conf.received_files import read_bounded, read_received
 from federation.durable_files import write_durably
 from federation.errors import EnrolmentRefusedError, InvalidInputError

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from aggregator.host.home import DEFAULT_HOME, HOME_VARIABLE, HostLayout
+from aggregator.host.home_paths import DEFAULT_HOME, HOME_VARIABLE, HostLayout
 from federation.errors import EnrolmentRefusedError
 
 if TYPE_CHECKING:

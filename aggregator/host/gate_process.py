@@ -18,7 +18,8 @@ import httpx
 from aggregator.host.gate import TOKEN_HEADER, Gate
 from aggregator.host.gate_limits import GateCounts
 from aggregator.host.health import HealthServer
-from aggregator.host.home import LOOPBACK, AggregatorHome, HostLayout, read_small
+from aggregator.host.home import LOOPBACK, AggregatorHome
+from aggregator.host.home_paths import HostLayout, read_small
 from aggregator.host.listener import Listener
 from aggregator.host.revocation import Membership
 from federation.errors import ConfigurationError

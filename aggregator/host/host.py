@@ -14,8 +14,16 @@ from typing import Final
 
 from aggregator.host.gate import TOKEN_HEADER
 from aggregator.host.health import HealthServer, ask
-from aggregator.host.home import LOOPBACK, AggregatorHome, HostLayout, read_small
-from aggregator.host.programs import coordinator_name, coordinator_program, environment, standing_programs
+from aggregator.host.home import LOOPBACK, AggregatorHome
+from aggregator.host.home_paths import HostLayout, read_small
+from aggregator.host.programs import (
+    GATE,
+    SUPERLINK,
+    coordinator_name,
+    coordinator_program,
+    environment,
+    standing_programs,
+)
 from aggregator.host.registering import Registrar
 from aggregator.host.revocation import Membership
 from aggregator.host.study_metrics import study_metrics
@@ -73,7 +81,8 @@ class Host:
                 daemon=True,
             )
             keeping.start()
-            self._supervisor.wait_until_ready([program.name for program in self._programs])
+            # No study waits for MLflow: results are kept until it takes them, and `health` says that it does not answer.
+            self._supervisor.wait_until_ready([SUPERLINK, GATE])
             _LOG.info("ready: the gate listens on %s", self._home.listen)
             while not self._stop.wait(_LOOK_SECONDS):
                 self._look_after_studies()

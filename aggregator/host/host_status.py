@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from aggregator.host.health import ask
-from aggregator.host.home import HostLayout
+from aggregator.host.home_paths import HostLayout
 from aggregator.host.host import running_process
 from aggregator.host.study_place import launched_studies
 from aggregator.host.study_status import read_status

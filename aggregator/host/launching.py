@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-from aggregator.host.home import HostLayout, read_small
+from aggregator.host.home_paths import HostLayout, read_small
 from aggregator.host.study_outcome import read_outcome
 from aggregator.host.study_place import StudyPlace, known_proposals, reasons_against
 from conf.received_files import read_received

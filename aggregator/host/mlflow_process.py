@@ -11,7 +11,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from aggregator.host.home import LOOPBACK, HostLayout, read_small
+from aggregator.host.home import LOOPBACK
+from aggregator.host.home_paths import HostLayout, read_small
 from aggregator.mlflow_delivery import HARDENED
 from federation.durable_files import write_durably
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from aggregator.host.home import AggregatorHome, HostLayout
+from aggregator.host.home import AggregatorHome
+from aggregator.host.home_paths import HostLayout
 from federation.durable_files import write_durably
 from federation.errors import InvalidInputError
 from federation.protocol.signatures import SigningKey

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from aggregator.host.health import ask
-from aggregator.host.home import AggregatorHome, HostLayout
+from aggregator.host.home import AggregatorHome
+from aggregator.host.home_paths import HostLayout
 from aggregator.host.study_outcome import is_over
 from aggregator.host.study_place import StudyPlace
 from conf.processes.supervisor import Program

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aggregator.authority.certificates import Client
-from aggregator.host.home import HostLayout, read_small
+from aggregator.host.home_paths import HostLayout, read_small
 from federation.durable_files import write_durably
 from federation.errors import CohortiumError, EnrolmentRefusedError
 from federation.governance.enrolment import (

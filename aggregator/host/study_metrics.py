@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aggregator.host.home import HostLayout
+from aggregator.host.home_paths import HostLayout
 from aggregator.host.study_place import launched_studies
 from aggregator.host.study_status import StudyStatus, read_status
 from federation.errors import CohortiumError

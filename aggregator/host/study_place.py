@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aggregator.host.home import HostLayout
+from aggregator.host.home_paths import HostLayout
 from conf.received_files import read_received
 from federation.durable_files import sync_folder, write_durably
 from federation.errors import InvalidInputError, NotApprovedError

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
-from aggregator.host.home import read_small
+from aggregator.host.home_paths import read_small
 from aggregator.transport import SiteReply, Transport
 from federation.documents import Document
 from federation.durable_files import write_durably

@@ -25,7 +25,8 @@ from flwr.superlink.main import create_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aggregator.host.gate import FLEET_ROUTES, TOKEN_HEADER
-from aggregator.host.home import LOOPBACK, HostLayout, read_small
+from aggregator.host.home import LOOPBACK
+from aggregator.host.home_paths import HostLayout, read_small
 
 _HEALTH: Final = "/health"
 _SECONDS_TO_LEAVE: Final = 2

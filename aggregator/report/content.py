@@ -96,6 +96,10 @@ class RoundPoint(Document):
     """Robust aggregation: sites whose update was not used, and why."""
     rolled_back: str = ""
     """Why the round's model was not taken; empty if it was."""
+    bytes_sent: Count = 0
+    """Of the aggregator's requests to all sites; 0 if they were not counted."""
+    bytes_received: Count = 0
+    """Of the sites' replies."""
 
 
 class Exclusion(Document):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from aggregator.report.content import Fact, RoundPoint
 from aggregator.report.robustness import aggregation_facts
+from aggregator.report.wire import compression_facts
 from federation.data.cohort import Criterion
 from federation.models.spec import CnnSpec, LinearSpec, MlpSpec
 from federation.privacy.promise import PatientLevelPrivacy
@@ -47,6 +48,8 @@ def convergence(result: StudyResult) -> tuple[RoundPoint, ...]:
             observed=_finite(entry.observed),
             exclusions=dict(entry.exclusions),
             rolled_back=entry.rolled_back,
+            bytes_sent=entry.bytes_sent,
+            bytes_received=entry.bytes_received,
         )
         for entry in result.rounds
     )
@@ -161,6 +164,7 @@ def _schedule_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
         ),
         Fact(label="A step uses", value=batch),
         *aggregation_facts(manifest),
+        *compression_facts(manifest),
         Fact(
             label="Sites needed per round",
             value=f"{manifest.aggregation.quorum} of {len(manifest.roster)}",

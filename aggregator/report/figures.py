@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#7F7F7F")
 """Okabe & Ito 2008, and two of Tol's: told apart with every common colour vision."""
@@ -115,6 +116,7 @@ def draw_svg(name: str, draw: Draw, *, width: float = 360, height: float = 290) 
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = _figure(draw, width, height)
         FigureCanvasSVG(figure)
+        _lay_out(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _own_ids(stream.getvalue(), name)
@@ -125,15 +127,24 @@ def draw_png(draw: Draw, *, width: float = 520, height: float = 380, dots_per_in
     with mpl.rc_context(_STYLE):
         figure = _figure(draw, width, height)
         FigureCanvasAgg(figure)
+        _lay_out(figure)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=dots_per_inch, facecolor="white", metadata={"Software": None})
     return stream.getvalue()
 
 
 def _figure(draw: Draw, width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width / _POINTS_PER_INCH, height / _POINTS_PER_INCH), layout="constrained")
+    figure = Figure(figsize=(width / _POINTS_PER_INCH, height / _POINTS_PER_INCH))
     draw(figure.add_subplot())
     return figure
+
+
+def _lay_out(figure: Figure) -> None:
+    """Give everything its room, once: matplotlib would draw the whole figure once more for it before it writes.
+
+    The figure must have its canvas, whose fonts are measured.
+    """
+    ConstrainedLayoutEngine().execute(figure)
 
 
 def _own_ids(svg: str, name: str) -> str:

@@ -20,6 +20,7 @@ from aggregator.report.robustness import exclusions, rolled_back
 from aggregator.report.round_figures import round_figures
 from aggregator.report.site_figures import site_figures
 from aggregator.report.vocabulary import METRICS, audit_size, audit_title, metric_of, setting_of
+from aggregator.report.wire import size_of
 from federation.durable_files import write_durably
 
 _FALSE_ALARMS: Final = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -67,6 +68,8 @@ def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
         step_of=_step_of,
         rounds=_rounds(report),
         exclusions=exclusions(report.convergence),
+        has_traffic=any(point.bytes_sent for point in report.convergence),
+        size_of=size_of,
         round_metrics=_round_metrics(report),
         warnings=_warnings(report),
         headline=_headline(report, numbers),

@@ -60,6 +60,8 @@ class _Running:
     process: subprocess.Popen[bytes]
     started: float
     deaths: int = 0
+    has_failed: bool = False
+    """It ended by itself once, and was not killed: it may not be able to start at all."""
     restart_at: float = 0.0
     restarts: int = 0
 
@@ -123,16 +125,16 @@ class Supervisor:
 
         Args:
             names: Of the programs.
-            may_die: Wait for a restart instead of giving up at the first death.
+            may_die: Wait for a restart instead of giving up when one ends by itself. One that is killed is waited for in any case.
 
         Raises:
-            TransportError: If one dies before, or does not answer in time; the message names its log.
+            TransportError: If one ends before, or does not answer in time; the message names its log.
         """
         end = time.monotonic() + self.start_seconds
         for name in names:
             running = self._running[name]
             while not running.program.ready():
-                dead = bool(running.deaths) and not may_die
+                dead = running.has_failed and not may_die
                 if dead or time.monotonic() > end:
                     outcome = "ended" if dead else f"did not answer within {self.start_seconds:.0f} s"
                     raise TransportError(
@@ -206,6 +208,7 @@ class Supervisor:
         if running.restart_at == 0.0:
             settled = now - running.started > _SETTLED_SECONDS
             running.deaths = 1 if settled else running.deaths + 1
+            running.has_failed = running.has_failed or running.process.returncode >= 0
             backoff = _FIRST_BACKOFF_SECONDS * 2 ** (running.deaths - 1)
             running.restart_at = now + min(backoff, _LONGEST_BACKOFF_SECONDS)
             name, code = running.program.name, running.process.returncode

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from aggregator.host.health import ask
-from aggregator.host.home import HOME_VARIABLE, HostLayout
+from aggregator.host.home_paths import HOME_VARIABLE, HostLayout
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from federation.privacy.events import PROBABILITY_DENOMINATOR, SubsampledGaussia
 from federation.privacy.noise import noisy_mean
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams, public_streams
-from site_client.dp_step import PatientGradients
+from site_client.patient_gradients import patient_gradients
 from site_client.patients import PatientDataset
 
 _PATIENTS: Final = 5
@@ -99,7 +99,7 @@ def _clipped_sums(mechanism: MechanismSpec) -> tuple[FloatArray, FloatArray]:
     """``[D]`` sums over all patients without and with the canary, by the code that sums them at a site."""
     patients = _patients()
     network = build_model(LinearSpec(kind="linear"), task="binary", num_features=_FEATURES, num_outputs=1, private=True)
-    with PatientGradients(network, patients, task="binary") as gradients:
+    with patient_gradients(network, patients, task="binary", mechanism=mechanism) as gradients:
         everyone = np.arange(patients.num_patients)
         return (
             gradients.clipped_sum(everyone[:-1], clipping_norm=mechanism.clipping_norm),

@@ -2,85 +2,135 @@
 
 from __future__ import annotations
 
-import json
+import datetime as dt
+import time
+import warnings
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.alternation import Measurement, measure
-from federation.durable_files import write_durably
 from federation.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from experiments.benchmarks.benches import Bench, Effort
+    from experiments.benchmarks.records import Benchmarks
+
+_OUTPUT = Path("outputs/benchmarks/benchmarks.json")
 
 
 def main(
     *,
-    repetitions: Annotated[int, typer.Option(min=1, help="Pairs of measurements.")] = 7,
-    only: Annotated[list[str] | None, typer.Option(help="Name of a comparison; may be repeated.")] = None,
-    output: Annotated[Path, typer.Option(help="The JSON file.")] = Path("outputs/benchmarks/benchmarks.json"),
+    repetitions: Annotated[int, typer.Option(min=1, help="Turns of each measurement; long ones take three.")] = 7,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Name of a measurement, * for any letters; may be repeated.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One turn of little work: does everything run?")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Print the names and stop.")] = False,
+    output: Annotated[Path, typer.Option(help="The JSON file, rewritten after every measurement.")] = _OUTPUT,
 ) -> None:
-    """Measure Cohortium beside floors, in turns on this machine. Read the ratios, not the times."""
+    """Measure Cohortium beside floors and other systems, in turns on this machine. Read the ratios, not the times."""
     import torch
 
-    from experiments.benchmarks.comparisons import bare_round, comparisons, mean_loss, ours_round
-    from experiments.benchmarks.machine import machine_facts
-    from experiments.benchmarks.workload import Workload
+    from experiments.benchmarks.benches import Effort
+    from experiments.benchmarks.comparisons import benches
 
     torch.set_num_threads(1)
-    workload = Workload()
-    known = {comparison.name: comparison for comparison in comparisons(workload)}
-    unknown = sorted(set(only or ()) - set(known))
-    if unknown:
-        raise ConfigurationError(f"expected comparisons among {sorted(known)}, got {unknown}")
-    facts = machine_facts()
-    console = Console()
-    measured: list[Measurement] = []
-    for name in only or known:
-        console.print(f"measuring {name}: {known[name].question}")
-        measured.append(measure(known[name], repetitions=repetitions))
-    manifest = workload.manifest()
-    losses = {
-        way.__name__: mean_loss(workload, manifest, way(workload, manifest)[1]) for way in (ours_round, bare_round)
-    }
-    console.print(_table(measured))
-    console.print(
-        f"same work: mean training loss {losses['ours_round']:.4f} with the inline engine, "
-        f"{losses['bare_round']:.4f} with the bare loop"
-    )
-    memory: dict[str, int] = {}
-    if not only:
-        from experiments.benchmarks.secure_sums import fold_peak_bytes
-
-        console.print("measuring the memory of a fold: 10 sites, then 200, whose keys take a minute")
-        memory = {str(sites): fold_peak_bytes(sites) for sites in (10, 200)}
-        console.print(
-            f"a fold of 100,000 parameters allocates at most {memory['10']:,} bytes with 10 sites, {memory['200']:,} with 200"
-        )
-    content = {
-        "fold_peak_bytes": memory,
-        "machine": facts,
-        "repetitions": repetitions,
-        "same_work_mean_loss": losses,
-        "measurements": [measurement.as_data() for measurement in measured],
-    }
-    write_durably(output, json.dumps(content, indent=1).encode() + b"\n")
+    # Opacus' hooks on a first layer, whose inputs need no gradient: expected.
+    warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
+    console = Console(highlight=False)
+    with ExitStack() as stack:
+        chosen = choose(benches(stack), tuple(only or ()))
+        if listing:
+            console.print(_listing(chosen))
+            return
+        effort = Effort(repetitions=repetitions, quick=quick)
+        run = _measure_all(chosen, effort, only=tuple(only or ()), output=output, console=console)
+    _show(console, run)
     console.print(f"written to {output}")
 
 
-def _table(measured: list[Measurement]) -> Table:
-    table = Table("comparison", "ratio", "range", "ours", "floor", title="median of alternating pairs, one thread")
-    for item in measured:
+def _measure_all(
+    chosen: tuple[Bench, ...], effort: Effort, *, only: tuple[str, ...], output: Path, console: Console
+) -> Benchmarks:
+    """Bench after bench; what was found is on disk after each of them."""
+    from experiments.benchmarks.benches import Found
+    from experiments.benchmarks.machine import load_average, machine_facts
+    from experiments.benchmarks.records import Benchmarks, write_benchmarks
+
+    found = Found()
+    before = load_average()
+    run = Benchmarks(
+        date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        quick=effort.quick,
+        only=only,
+        machine=machine_facts(),
+        load_before=before,
+        load_after=before,
+    )
+    for number, bench in enumerate(chosen, start=1):
+        started = time.monotonic()
+        console.print(f"{number} of {len(chosen)}, {bench.name}: {bench.question}")
+        found.extend(bench.run(effort))
+        console.print(f"    {time.monotonic() - started:.0f} s")
+        update: dict[str, object] = {name: tuple(values) for name, values in vars(found).items()}
+        update |= {"benches": (*run.benches, bench.name), "load_after": load_average()}
+        run = run.model_copy(update=update)
+        write_benchmarks(output, run)
+    return run
+
+
+def choose(known: tuple[Bench, ...], only: tuple[str, ...]) -> tuple[Bench, ...]:
+    """The benches of these names.
+
+    Args:
+        known: All.
+        only: Names, in which ``*`` stands for any letters; none: all.
+
+    Raises:
+        ConfigurationError: If a name fits none.
+    """
+    unknown = [name for name in only if not any(fnmatchcase(bench.name, name) for bench in known)]
+    if unknown:
+        raise ConfigurationError(f"expected names of measurements, got {unknown}", remedy="see them with --list")
+    return tuple(bench for bench in known if not only or any(fnmatchcase(bench.name, name) for name in only))
+
+
+def _listing(chosen: tuple[Bench, ...]) -> Table:
+    table = Table("name", "question")
+    for bench in chosen:
+        table.add_row(bench.name, bench.question)
+    return table
+
+
+def _show(console: Console, run: Benchmarks) -> None:
+    table = Table(title="median of alternating pairs")
+    table.add_column("measurement", no_wrap=True)
+    for head in ("ratio", "range", "ours", "the other"):
+        table.add_column(head)
+    for item in run.measurements:
         low, high = item.ratio_range
         table.add_row(
             item.name,
-            f"{item.ratio:.2f}",
-            f"{low:.2f} to {high:.2f}",
-            f"{item.ours * 1e3:.2f} ms a {item.unit}",
-            f"{item.floor * 1e3:.2f} ms a {item.unit}",
+            f"{item.ratio:.3g}",
+            f"{low:.3g} to {high:.3g}",
+            f"{item.ours * 1e3:.3g} ms a {item.unit}",
+            f"{item.floor * 1e3:.3g} ms a {item.unit}",
         )
-    return table
+    for figure in run.figures:
+        table.add_row(figure.name, f"{figure.value:.3g} {figure.unit}", "", "", "")
+    console.print(table)
+    for agreement in run.agreements:
+        console.print(
+            f"same work, {agreement.race}: {agreement.way} reaches loss {agreement.loss:.4f}, "
+            f"accuracy {agreement.accuracy:.3f}"
+        )
+    for skipped in run.skipped:
+        console.print(f"skipped {skipped.name}: {skipped.reason}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Measuring two ways of doing the same work in turns."""
+"""Measuring several ways of doing the same work in turns."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from experiments.benchmarks.records import Measurement
 from federation.checks import positive
 
 Work = Callable[[], float | None]
@@ -34,49 +34,6 @@ class Comparison:
     unit: str = "call"
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Seconds per unit of both, in the order they were measured, and what follows from them."""
-
-    name: str
-    question: str
-    unit: str
-    ours_seconds: tuple[float, ...]
-    floor_seconds: tuple[float, ...]
-
-    @property
-    def ours(self) -> float:
-        """Median seconds per unit."""
-        return statistics.median(self.ours_seconds)
-
-    @property
-    def floor(self) -> float:
-        """Median seconds per unit."""
-        return statistics.median(self.floor_seconds)
-
-    @property
-    def ratio(self) -> float:
-        """Median of the ratios of neighbouring measurements: what slows the machine for both cancels."""
-        return statistics.median(self._ratios())
-
-    @property
-    def ratio_range(self) -> tuple[float, float]:
-        """Smallest and largest of these ratios."""
-        return min(self._ratios()), max(self._ratios())
-
-    def _ratios(self) -> list[float]:
-        return [ours / floor for ours, floor in zip(self.ours_seconds, self.floor_seconds, strict=True)]
-
-    def as_data(self) -> Mapping[str, object]:
-        """For the JSON file."""
-        return asdict(self) | {
-            "ours_median_seconds": self.ours,
-            "floor_median_seconds": self.floor,
-            "ratio": self.ratio,
-            "ratio_range": list(self.ratio_range),
-        }
-
-
 def measure(comparison: Comparison, *, repetitions: int, clock: Callable[[], float] = time.perf_counter) -> Measurement:
     """Run both ways in turns.
 
@@ -88,18 +45,44 @@ def measure(comparison: Comparison, *, repetitions: int, clock: Callable[[], flo
     Raises:
         InvalidInputError: If ``repetitions`` is not positive.
     """
+    ways = {"ours": comparison.ours, "floor": comparison.floor}
+    taken = take_turns(ways, repetitions=repetitions, units=comparison.units, clock=clock)
+    return Measurement(
+        name=comparison.name,
+        question=comparison.question,
+        unit=comparison.unit,
+        ours_seconds=taken["ours"],
+        floor_seconds=taken["floor"],
+    )
+
+
+def take_turns(
+    ways: Mapping[str, Work],
+    *,
+    repetitions: int,
+    units: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, tuple[float, ...]]:
+    """Run every way once, then every way again, and so on.
+
+    Args:
+        ways: Name to work.
+        repetitions: Turns that count; one more before them warms up.
+        units: How many units one call does.
+        clock: Seconds.
+
+    Returns:
+        Seconds per unit of each way, turn by turn.
+
+    Raises:
+        InvalidInputError: If ``repetitions`` is not positive.
+    """
     positive(repetitions=repetitions)
 
     def timed(work: Work) -> float:
         started = clock()
         seconds = work()
-        return (clock() - started if seconds is None else seconds) / comparison.units
+        return (clock() - started if seconds is None else seconds) / units
 
-    pairs = [(timed(comparison.ours), timed(comparison.floor)) for _ in range(repetitions + 1)][1:]
-    return Measurement(
-        name=comparison.name,
-        question=comparison.question,
-        unit=comparison.unit,
-        ours_seconds=tuple(ours for ours, _ in pairs),
-        floor_seconds=tuple(floor for _, floor in pairs),
-    )
+    turns = [{name: timed(work) for name, work in ways.items()} for _ in range(repetitions + 1)][1:]
+    return {name: tuple(turn[name] for turn in turns) for name in ways}

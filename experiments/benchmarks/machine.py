@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 
-_PACKAGES = ("cohortium", "torch", "numpy", "opacus", "flwr", "pydantic")
+from experiments.benchmarks.records import MachineFacts
+
+_PACKAGES: Final = ("cohortium", "torch", "numpy", "opacus", "flwr", "ray", "pydantic")
+_CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
-def machine_facts() -> dict[str, object]:
-    """What a reader needs to judge a figure: processor, cores, load, versions, threads."""
+def machine_facts() -> MachineFacts:
+    """What a reader needs to judge a figure: processor, cores, caches, versions, threads."""
     import torch
 
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": _memory_gib(),
-        "load_average": [round(value, 2) for value in os.getloadavg()],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch_threads": torch.get_num_threads(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-    }
+    built = torch.__config__.show()
+    return MachineFacts(
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        caches=_caches(),
+        memory_gib=_memory_gib(),
+        system=platform.platform(),
+        python=platform.python_version(),
+        torch_build="; ".join(
+            re.findall(r"(?:CPU capability usage: \w+|Intel\(R\) MKL-DNN v[\d.]+|BLAS_INFO=\w+)", built)
+        ),
+        threads=torch.get_num_threads(),
+        accelerator=torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        versions={name: _version(name) for name in _PACKAGES},
+    )
+
+
+def load_average() -> tuple[float, float, float]:
+    """Processes that wanted to run in the last 1, 5 and 15 minutes."""
+    one, five, fifteen = (round(value, 2) for value in os.getloadavg())
+    return one, five, fifteen
 
 
 def _version(name: str) -> str:
@@ -40,6 +56,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _caches() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for folder in sorted(_CACHES.glob("index*")):
+        level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+        found[f"L{level} {kind.lower()}"] = size
+    return found
 
 
 def _memory_gib() -> float:

@@ -19,16 +19,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from conf.processes.supervisor import Program, Supervisor
 from federation.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from aggregator.transport import Transport
-    from federation.study.result import StudyResult
 
-_QUIET: Final = {
+_T = TypeVar("_T")
+QUIET: Final = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_LOG_LEVEL": "WARNING",
@@ -38,17 +38,20 @@ _QUIET: Final = {
     "MKL_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
 }
-_HOST: Final = "127.0.0.1"
+"""What every process of Flower gets: it calls nobody, and takes one core."""
+HOST: Final = "127.0.0.1"
 SUPERLINK: Final = "superlink"
+_IN_MEMORY: Final = ":flwr-in-memory:"
+"""Flower's state is transport only: a SuperLink that was killed is met by a new run and by SuperNodes that register anew."""
 
 
 def run_with_flower(
     folders: Mapping[str, Path],
-    run: Callable[[Transport], StudyResult],
+    run: Callable[[Transport], _T],
     *,
     folder: Path,
     deadline_seconds: float = 3600.0,
-) -> StudyResult:
+) -> _T:
     """Run a study over Flower processes.
 
     Args:
@@ -66,7 +69,7 @@ def run_with_flower(
         CohortiumError: Whatever ``run`` raised.
     """
     os.environ.update(
-        {name: value for name, value in _QUIET.items() if name.startswith("FLWR") or "PROXY" in name.upper()}
+        {name: value for name, value in QUIET.items() if name.startswith("FLWR") or "PROXY" in name.upper()}
     )
     try:
         from aggregator.app import GridTransport
@@ -82,12 +85,12 @@ def run_with_flower(
     secret = folder / "secret"
     secret.touch(mode=0o600)
     secret.write_bytes(secrets.token_bytes(32))
-    address = f"{_HOST}:{_free_port()}"
-    environment = os.environ | _QUIET | {"FLWR_HOME": str(folder / "flwr_home")}
+    address = f"{HOST}:{free_port()}"
+    environment = os.environ | QUIET | {"FLWR_HOME": str(folder / "flwr_home")}
     with tempfile.TemporaryDirectory(prefix="cohortium-") as sockets, Supervisor(folder, environment) as supervisor:
         agents = _agents(folders, Path(sockets))
         nodes = _supernodes(folders, Path(sockets), address=address, secret=secret)
-        supervisor.start([_superlink(folder, address=address, secret=secret), *agents])
+        supervisor.start([_superlink(address=address, secret=secret), *agents])
         supervisor.wait_until_ready([SUPERLINK])
         supervisor.start(nodes)
         supervisor.wait_until_ready([program.name for program in (*agents, *nodes)])
@@ -108,17 +111,17 @@ def run_with_flower(
             link.close()
 
 
-def _superlink(folder: Path, *, address: str, secret: Path) -> Program:
+def _superlink(*, address: str, secret: Path) -> Program:
     host, _, port = address.partition(":")
     return Program(
         name=SUPERLINK,
         entry="flwr.superlink.cli.flower_superlink:flower_superlink",
         arguments=(
             "--insecure", "--host", host, "--port", port, "--isolation", "process",
-            "--superexec-auth-secret-file", str(secret), "--database", str(folder / "superlink.sqlite"),
+            "--superexec-auth-secret-file", str(secret), "--database", _IN_MEMORY,
             "--disable-runtime-dependency-installation",
         ),
-        ready=lambda: _is_healthy(address),
+        ready=lambda: is_healthy(address),
     )  # fmt: skip
 
 
@@ -136,7 +139,7 @@ def _agents(folders: Mapping[str, Path], sockets: Path) -> list[Program]:
 
 def _supernodes(folders: Mapping[str, Path], sockets: Path, *, address: str, secret: Path) -> list[Program]:
     def program(number: int, site: str) -> Program:
-        port = _free_port()
+        port = free_port()
         return Program(
             name=f"supernode-{site}",
             entry="site_client.gateway.supernode:main",
@@ -144,13 +147,18 @@ def _supernodes(folders: Mapping[str, Path], sockets: Path, *, address: str, sec
                 "--site", site, "--socket", str(sockets / str(number)), "--secret", str(secret),
                 "--superlink", address, "--port", str(port),
             ),
-            ready=lambda: _is_healthy(f"{_HOST}:{port}"),
+            ready=lambda: is_healthy(f"{HOST}:{port}"),
         )  # fmt: skip
 
     return [program(number, site) for number, site in enumerate(folders)]
 
 
-def _is_healthy(address: str) -> bool:
+def is_healthy(address: str) -> bool:
+    """Whether a Flower process answers ``/health``.
+
+    Args:
+        address: ``host:port``.
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"http://{address}/health", timeout=2) as answer:
@@ -159,7 +167,8 @@ def _is_healthy(address: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses at this moment."""
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -14,8 +14,11 @@ from rich.console import Console
 
 from experiments.rehearsal.closing import close_out
 from experiments.rehearsal.consortium import DESKS, Rehearsal
+from experiments.rehearsal.networks import Networks
+from experiments.rehearsal.reach import check_wall
 from experiments.rehearsal.records import RehearsedRecords, heart_disease, synthetic
-from federation.errors import CohortiumError, ConfigurationError, RecordsUnreadableError, StudyError
+from experiments.rehearsal.troubles import Troubles
+from federation.errors import CohortiumError, ConfigurationError, RecordsUnreadableError
 
 
 def main(
@@ -28,6 +31,10 @@ def main(
     folder: Annotated[Path, typer.Option(help="Made new; an old rehearsal in it is removed.")] = Path(
         "outputs/rehearsal"
     ),
+    namespaces: Annotated[
+        bool,
+        typer.Option("--namespaces", help="Every party in a network of its own, with a wall, a death and a cut. Root."),
+    ] = False,
 ) -> None:
     """Rehearse: enrol, approve, train with secure aggregation and privacy over mutual TLS, release, verify, score."""
     started, console = time.monotonic(), Console(highlight=False, width=200)
@@ -38,22 +45,35 @@ def main(
     os.umask(0o022)
     records = _records(study, data, place / "records")
     console.print(f"{len(records.mappings)} hospitals with {records.provenance} records: {', '.join(records.mappings)}")
-    rehearsal = Rehearsal(place, records, rounds, console)
+    try:
+        if namespaces:
+            with Networks(tuple(records.mappings)) as networks:
+                for line in check_wall(networks):
+                    console.print(f"checked: {line}")
+                report = _rehearse(Rehearsal(place, records, rounds, console, networks))
+        else:
+            report = _rehearse(Rehearsal(place, records, rounds, console))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(place, folder)
+    console.print(f"rehearsed in {time.monotonic() - started:.0f} s; report: {(folder / report).resolve()}")
+
+
+def _rehearse(rehearsal: Rehearsal) -> Path:
+    """All steps; what was started is ended, however it ends."""
     try:
         rehearsal.found()
         rehearsal.enrol()
         rehearsal.propose()
         rehearsal.connect()
-        ended = rehearsal.launch()
-        if ended["outcome"]["ending"] != "finished":
-            raise StudyError(f"expected the study to finish, it ended so: {ended['outcome']}")
-        report = close_out(rehearsal)
+        study = rehearsal.launch()
+        if rehearsal.networks is not None:
+            Troubles(rehearsal, rehearsal.networks, study).run()
+        rehearsal.finish(study)
+        return close_out(rehearsal)
     finally:
         rehearsal.close()
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(place, folder)
-    console.print(f"rehearsed in {time.monotonic() - started:.0f} s; report: {(folder / report).resolve()}")
 
 
 def check_replaceable(folder: Path) -> None:

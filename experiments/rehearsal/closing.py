@@ -14,6 +14,7 @@ from aggregator.coordinator import run_study
 from aggregator.tracking import NullTracker
 from conf.received_files import read_received
 from experiments.engines.inline import InlineTransport
+from experiments.rehearsal.charges import charges
 from experiments.rehearsal.consortium import Rehearsal
 from federation.errors import StudyError
 from federation.governance.proposals import Proposal, SignedProposal
@@ -57,7 +58,7 @@ def close_out(rehearsal: Rehearsal) -> Path:
 
 
 def _compare(rehearsal: Rehearsal, proposal: Proposal, study: Path) -> None:
-    """The deployed model is the simulated one, bit for bit: the same manifest and seed, everything in one process."""
+    """The deployed model is the simulated one, bit for bit, and costs the same: one manifest, one seed, all in one process."""
     torch.set_num_threads(1)
     manifest, seed, place = proposal.manifest, proposal.test_seed, rehearsal.folder / "simulation"
     agents: dict[str, SiteAgent] = {}
@@ -93,4 +94,10 @@ def _compare(rehearsal: Rehearsal, proposal: Proposal, study: Path) -> None:
     deployed = read_model((study / "model.safetensors").read_bytes(), manifest)
     if deployed.parameters.tobytes() != result.parameters.tobytes():
         raise StudyError("expected the deployed model to equal the simulated one bit for bit, they differ")
+    for site in rehearsal.sites:
+        found = charges(rehearsal.sites_home(site) / "ledger.sqlite", study=manifest.digest)
+        due = charges(place / site / "ledger.sqlite", study=manifest.digest)
+        if found != due or not due:
+            raise StudyError(f"expected {site} to be charged {sorted(due)}, each once, got {sorted(found)}")
+    rehearsal.console.print("every ledger holds the charges of the simulation, each once")
     rehearsal.console.print("the deployed model equals the simulated one, bit for bit")

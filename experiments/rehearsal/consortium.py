@@ -6,11 +6,8 @@ e-mail. Nothing here knows more than the guides say.
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
-import socket
-from collections.abc import Mapping
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +15,17 @@ from typing import Any, Final
 import yaml
 from rich.console import Console
 
+from experiments.rehearsal.machine import free_port, free_ports, two_accounts
+from experiments.rehearsal.networks import NO_NETWORK, PORT, Networks
 from experiments.rehearsal.records import RehearsedRecords
 from experiments.rehearsal.terminal import Terminal, wait_for
+from federation.errors import StudyError
 
 DESKS: Final = "desks"
 """Everybody's files, in the folder of a rehearsal."""
 _SEED: Final = 7
-_START_SECONDS: Final = 180.0
-_STUDY_SECONDS: Final = 900.0
+_START_SECONDS: Final = 600.0
+_STUDY_SECONDS: Final = 3600.0
 _POLICY: Final = {
     "allowed_provenance": ["patients", "public", "synthetic"],
     "allow_test_seed": True,
@@ -33,8 +33,6 @@ _POLICY: Final = {
     "allowed_aggregation": ["masked"],
 }
 """What these hospitals change in the example policy: the rehearsal's records are not of patients."""
-_ACCOUNTS: Final = ("daemon", "nobody")
-"""Two accounts that every Linux has, for agent and gateway; used when the rehearsal is run by root."""
 
 
 @dataclass
@@ -46,27 +44,36 @@ class Rehearsal:
         records: Of the hospitals.
         rounds: Of the study.
         console: Where commands are shown.
+        networks: One for each party; ``None``: all are in this machine's.
+        terminal: What everybody works at.
     """
 
     folder: Path
     records: RehearsedRecords
     rounds: int
     console: Console
+    networks: Networks | None = None
+    terminal: type[Terminal] = Terminal
     officer: Terminal = field(init=False)
     host: Terminal = field(init=False)
     lead: Terminal = field(init=False)
     sites: dict[str, Terminal] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.officer = self._terminal("officer", "COHORTIUM_AUTHORITY")
-        self.host = self._terminal("aggregator host", "COHORTIUM_AGGREGATOR", "aggregator")
-        self.lead = self._terminal("study lead", "COHORTIUM_AGGREGATOR", "aggregator")
-        self.sites = {site: self._terminal(f"site {site}", "COHORTIUM_SITE", site) for site in self.records.mappings}
+        own = self.networks
+        offline, host = ((), ()) if own is None else (NO_NETWORK, own.host)
+        self.officer = self._terminal("officer", "COHORTIUM_AUTHORITY", "authority", offline)
+        self.host = self._terminal("aggregator host", "COHORTIUM_AGGREGATOR", "aggregator", host)
+        self.lead = self._terminal("study lead", "COHORTIUM_AGGREGATOR", "aggregator", host)
+        self.sites = {
+            site: self._terminal(f"site {site}", "COHORTIUM_SITE", site, () if own is None else own.site(site))
+            for site in self.records.mappings
+        }
 
-    def _terminal(self, who: str, variable: str, home: str = "authority") -> Terminal:
+    def _terminal(self, who: str, variable: str, home: str, prefix: tuple[str, ...]) -> Terminal:
         desk = self.folder / DESKS / who.replace(" ", "_")
         desk.mkdir(parents=True)
-        return Terminal(who, desk, {variable: str(self.folder / home)}, self.console)
+        return self.terminal(who, desk, {variable: str(self.folder / home)}, self.console, prefix)
 
     def close(self) -> None:
         """End every process that was started."""
@@ -79,16 +86,21 @@ class Rehearsal:
     def found(self) -> None:
         """The authority, the aggregator's host, and its certificate."""
         self._authority = self.officer.ask("consortium", "init", "rehearsal")["read_out"]
-        port, first = _free_port(), _free_ports(4)
+        if self.networks is None:
+            port = free_port()
+            name, listen = "localhost", f"127.0.0.1:{port}"
+        else:
+            name, port = self.networks.gate, PORT
+            listen = f"{name}:{port}"
         self.host.run(
-            "aggregator", "init", "--consortium", "rehearsal", "--gate", f"localhost:{port}",
-            "--listen", f"127.0.0.1:{port}", "--first-port", str(first),
+            "aggregator", "init", "--consortium", "rehearsal", "--gate", f"{name}:{port}",
+            "--listen", listen, "--first-port", str(free_ports(4)),
         )  # fmt: skip
         shown = self.host.ask("aggregator", "request", "--output", "aggregator-request.json")["read_out"]
         self._send(self.host, "aggregator-request.json", self.officer)
         self.officer.run(
-            "consortium", "certify-aggregator", "aggregator-request.json", "--name", "localhost",
-            "--gate", f"localhost:{port}", "--fingerprint", shown, "--output", "aggregator-admission.json",
+            "consortium", "certify-aggregator", "aggregator-request.json", "--name", name,
+            "--gate", f"{name}:{port}", "--fingerprint", shown, "--output", "aggregator-admission.json",
         )  # fmt: skip
         self._send(self.officer, "aggregator-admission.json", self.host)
         self.host.run("aggregator", "install", "aggregator-admission.json", "--fingerprint", self._authority)
@@ -160,70 +172,64 @@ class Rehearsal:
         """The site's home folder."""
         return Path(self.sites[site].environment["COHORTIUM_SITE"])
 
-    def connect(self) -> None:
-        """The host and every site start their processes, which find each other."""
-        running = self.host.start("aggregator", "start", log=self.folder / "aggregator.log")
+    def connect(self) -> dict[str, subprocess.Popen[bytes]]:
+        """The host and every site start their processes, which find each other.
+
+        Returns:
+            The supervising process of ``host`` and of every site.
+        """
+        running = self.start_host()
         wait_for(
             "the aggregator's host to be up (see aggregator.log)",
             lambda: not self.host.ask("aggregator", "status", allowed=(0, 51)).get("problems", ["unknown"]),
             seconds=_START_SECONDS,
             alive=lambda: running.poll() is None,
         )
+        started = {"host": running}
         for site, terminal in self.sites.items():
             terminal.run("site", "data", "check", "--manifest", self._sealed(terminal), "--mapping",
                          str(self.records.mappings[site]))  # fmt: skip
-            terminal.start("site", "start", *_accounts(), log=self.folder / f"{site}.log")
+            started[site] = self.start_site(site)
+        return started
+
+    def start_host(self) -> subprocess.Popen[bytes]:
+        """Start the aggregator's host."""
+        return self.host.start("aggregator", "start", log=self.folder / "aggregator.log")
+
+    def start_site(self, site: str) -> subprocess.Popen[bytes]:
+        """Start a site's processes, as its machine does after a reboot."""
+        return self.sites[site].start("site", "start", *two_accounts(), log=self.folder / f"{site}.log")
 
     def _sealed(self, terminal: Terminal) -> str:
         self.lead.run("study", "seal", "study.yaml", "-o", "sealed.json")
         self._send(self.lead, "sealed.json", terminal)
         return "sealed.json"
 
-    def launch(self) -> Mapping[str, Any]:
-        """The study runs to its end.
+    def launch(self) -> Path:
+        """The study begins.
 
         Returns:
-            How it ended, as ``study status --json`` says.
+            Its folder at the aggregator's host.
         """
         answers = [f"approve-{site}.json" for site in self.sites]
         launched = self.lead.ask("study", "launch", "proposal.json", *answers)
+        return self.folder / "aggregator" / "studies" / launched["digest"].removeprefix("sha256:")
+
+    def finish(self, study: Path) -> None:
+        """Wait until the study has run to its end.
+
+        Args:
+            study: What :meth:`launch` returned.
+
+        Raises:
+            StudyError: If it ends in another way than finished, or not in time.
+        """
         found: dict[str, Any] = {}
 
         def is_over() -> bool:
-            found.update(self.lead.ask("study", "status", launched["digest"]))
+            found.update(self.lead.ask("study", "status", f"sha256:{study.name}"))
             return found["outcome"] is not None
 
         wait_for("the study to end (see aggregator.log)", is_over, seconds=_STUDY_SECONDS, alive=lambda: True)
-        return found
-
-
-def _accounts() -> tuple[str, ...]:
-    """Two accounts where there are two: only root may start processes as somebody else."""
-    if os.geteuid() != 0:
-        return ()
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    agent, gateway = _ACCOUNTS
-    if not {agent, gateway} <= known:
-        return ("--one-user",)
-    return ("--agent-user", agent, "--gateway-user", gateway)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _free_ports(number: int) -> int:
-    """The first of as many free ports in a row."""
-    while True:
-        first = _free_port()
-        if first + number > 65_000:  # noqa: PLR2004 - the end of the range
-            continue
-        try:
-            for port in range(first, first + number):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
+        if found["outcome"]["ending"] != "finished":
+            raise StudyError(f"expected the study to finish, it ended so: {found['outcome']}")

@@ -28,12 +28,14 @@ class Terminal:
         folder: Where commands run and files lie.
         environment: What that person has set, such as ``COHORTIUM_SITE``.
         console: Where commands are shown.
+        prefix: Of every command: what puts it into a network of its own, such as ``ip netns exec NAME``.
     """
 
     who: str
     folder: Path
     environment: Mapping[str, str]
     console: Console
+    prefix: tuple[str, ...] = ()
     _background: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
 
     def run(self, *words: str, allowed: tuple[int, ...] = (0,)) -> str:
@@ -50,15 +52,20 @@ class Terminal:
             StudyError: If it ends with another code; the message holds its last words.
         """
         self._show(words)
+        code, out, err = self.ended(words)
+        if code not in allowed:
+            said = (err or out).strip()[-2000:]
+            raise StudyError(
+                f"expected `cohortium {shlex.join(words)}` of {self.who} to succeed, it ended with {code}: {said}"
+            )
+        return out
+
+    def ended(self, words: tuple[str, ...]) -> tuple[int, str, str]:
+        """Run one command to its end: exit code, and what it printed as output and as error."""
         found = subprocess.run(  # noqa: S603 - our own interpreter and our own commands
             self._command(words), cwd=self.folder, env=self._environment(), capture_output=True, text=True, check=False
         )
-        if found.returncode not in allowed:
-            said = (found.stderr or found.stdout).strip()[-2000:]
-            raise StudyError(
-                f"expected `cohortium {shlex.join(words)}` of {self.who} to succeed, it ended with {found.returncode}: {said}"
-            )
-        return found.stdout
+        return found.returncode, found.stdout, found.stderr
 
     def ask(self, *words: str, allowed: tuple[int, ...] = (0,)) -> Any:  # noqa: ANN401 - whatever the command prints
         """Run one command with ``--json``, and return what it printed as data."""
@@ -99,7 +106,7 @@ class Terminal:
         self.console.print(line, soft_wrap=True)
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-m", "experiments.main", *words]
+        return [*self.prefix, sys.executable, "-m", "experiments.main", *words]
 
     def _environment(self) -> dict[str, str]:
         # The package that runs this one, whatever folder the command runs in.
@@ -108,14 +115,17 @@ class Terminal:
         return dict(os.environ) | {"PYTHONPATH": path, "NO_COLOR": "1"} | dict(self.environment)
 
 
-def wait_for(what: str, holds: Callable[[], bool], *, seconds: float, alive: Callable[[], bool]) -> None:
+def wait_for(
+    what: str, holds: Callable[[], bool], *, seconds: float, alive: Callable[[], bool], every: float = 0.5
+) -> None:
     """Wait until something holds.
 
     Args:
         what: For the message.
-        holds: Asked twice a second.
+        holds: Whether it has come true.
         seconds: At most.
         alive: Whether it can still come true.
+        every: Seconds between two questions.
 
     Raises:
         StudyError: If it does not come true in time.
@@ -124,4 +134,4 @@ def wait_for(what: str, holds: Callable[[], bool], *, seconds: float, alive: Cal
     while not holds():
         if not alive() or time.monotonic() > end:
             raise StudyError(f"expected {what} within {seconds:.0f} s, it did not happen")
-        time.sleep(0.5)
+        time.sleep(every)

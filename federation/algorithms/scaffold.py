@@ -36,7 +36,7 @@ class Scaffold(FederatedAveraging):
 
     def correction(self, *, start: torch.Tensor, received: State, site: State) -> Correction:
         """Add ``c - c_i`` to the gradient."""
-        shift = torch.from_numpy(received[CONTROL] - site[CONTROL]).to(start.dtype)
+        shift = torch.from_numpy(received[CONTROL] - site[CONTROL]).to(start)
         return lambda gradient, parameters: gradient + shift  # noqa: ARG005 - part of the behaviour
 
     def finish_site(self, local: LocalRound, *, received: State, site: State) -> tuple[State, State]:

@@ -37,6 +37,7 @@ _NAMES: Final = (
     ("approvals_needed", "other sites that must approve"),
     ("expires", "last day, of the proposal"),
     ("supersedes", "version that is replaced"),
+    ("start", "model with which it starts"),
     ("purpose", "purpose"),
     ("test_seed", "seed of a test"),
 )

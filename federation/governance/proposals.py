@@ -11,11 +11,12 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from federation.documents import Document
 from federation.errors import NotApprovedError, TestModeRefusedError
 from federation.governance.signed import Signature, check_signature, sign_document
+from federation.governance.starting import StartingModel
 from federation.identifiers import SiteId
 from federation.protocol.ledger_head import Hexadecimal
 from federation.protocol.signatures import SigningKey
@@ -47,6 +48,8 @@ class Proposal(Document):
     """Last day on which the study may run, UTC; the manifest's own last day holds as well."""
     supersedes: Digest | None = None
     """Digest of the proposal that this one replaces: an amendment, with the next version of the same study."""
+    start: StartingModel | None = None
+    """Of an amendment: the model of the replaced version with which round 1 starts; ``None``: public initial parameters."""
     purpose: Line = ""
     """What the patients' records are used for and on which legal basis, for the officers who approve."""
     test_seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
@@ -76,7 +79,16 @@ class Proposal(Document):
         if self.supersedes is not None and self.manifest.version == 1:
             message = "manifest.version: expected at least 2 in a proposal that supersedes another, got 1"
             raise ValueError(message)
+        if self.start is not None and self.supersedes is None:
+            message = "start: expected a starting model only in a proposal that supersedes another, got one without"
+            raise ValueError(message)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_start(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """A proposal without a starting model has the bytes, and the digest, that it had before there was such a field."""
+        data: dict[str, object] = handler(self)
+        return {name: value for name, value in data.items() if name != "start" or value is not None}
 
     def last_day(self) -> dt.date | None:
         """The earlier of the two last days; ``None``: no end."""

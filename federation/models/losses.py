@@ -41,6 +41,29 @@ def record_losses(task: TaskKind, outputs: Tensor, outcomes: Tensor) -> Tensor:
             assert_never(task)
 
 
+def record_loss_gradients(task: TaskKind, outputs: Tensor, outcomes: Tensor) -> Tensor:
+    """What :func:`record_losses` gives each record, differentiated by its outputs.
+
+    Args:
+        task: Binary, multiclass or regression.
+        outputs: ``[..., K]``.
+        outcomes: ``[...]`` float: 0 or 1, a class index, or the scaled outcome.
+
+    Returns:
+        ``[..., K]``.
+    """
+    match task:
+        case "binary":
+            return torch.sigmoid(outputs) - outcomes.unsqueeze(-1)
+        case "multiclass":
+            chosen = functional.one_hot(outcomes.long(), outputs.shape[-1])
+            return torch.softmax(outputs, dim=-1) - chosen
+        case "regression":
+            return 2 * (outputs - outcomes.unsqueeze(-1))
+        case _:
+            assert_never(task)
+
+
 def scores(task: TaskKind, outputs: Tensor) -> Tensor:
     """What the model says.
 

@@ -70,6 +70,23 @@ def flatten(module: nn.Module) -> Vector:
     return np.array(torch.cat(parts).numpy(), dtype=np.float32)
 
 
+def flat_parameters(module: nn.Module) -> torch.Tensor:
+    """Make the trainable parameters views of one new vector, so that one operation steps them all.
+
+    Args:
+        module: Float32; changed in place, its values are kept.
+
+    Returns:
+        ``[trainable]`` float32 without history. Whoever changes it changes the module.
+    """
+    flat = torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
+    start = 0
+    for parameter in module.parameters():
+        parameter.data = flat[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    return flat
+
+
 def load(module: nn.Module, vector: NDArray[np.floating]) -> None:
     """Overwrite the module's values.
 

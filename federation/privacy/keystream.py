@@ -44,6 +44,11 @@ class KeyStream:
         """The stream of the generator's next 32 bytes."""
         return cls(generator.bytes(KEY_BYTES))
 
+    @classmethod
+    def of(cls, source: Generator | KeyStream) -> KeyStream:
+        """A key-stream goes on where it is; a generator gives a key for a new one."""
+        return source if isinstance(source, KeyStream) else cls.from_generator(source)
+
     def words(self, count: int) -> NDArray[np.uint64]:
         """The next ``[count]`` words, uniform on 0 to 2**64 - 1."""
         content = bytearray(_WORD_BYTES * count)

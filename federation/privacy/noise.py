@@ -9,6 +9,7 @@ two whole numbers. Beyond 8.5 standard deviations, a probability below 1e-16 a c
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -21,23 +22,35 @@ from federation.privacy.promise import MechanismSpec
 
 _PAIRS: Final = 2**14
 """Pairs of normals made at once: what they need fits into a core's cache."""
+LONGEST_BLOCK: Final = 2 * _PAIRS
+"""Normals of one block: a block's first half is made of the cosines, its second half of the sines."""
+_KEPT: Final = 2**53 - 1
 _DISCARDED_BITS: Final = 11
 """A 64-bit word keeps its upper 53 bits, a float64's."""
 
 
-def standard_normal(size: int, *, generator: Generator) -> FloatArray:
+def standard_normal(size: int, *, generator: Generator | KeyStream) -> FloatArray:
     """``[size]`` independent draws of mean 0 and variance 1 (Box & Muller 1958).
 
     Args:
         size: At least 0.
-        generator: A cryptographic stream; gives one key, whatever the size.
+        generator: A cryptographic stream; gives one key, whatever the size. A key-stream gives as many words, to an even number.
     """
-    stream = KeyStream.from_generator(generator)
     normals = np.empty(size + size % 2)
-    for start in range(0, len(normals), 2 * _PAIRS):
-        block = normals[start : start + 2 * _PAIRS]
-        _box_muller(stream, torch.from_numpy(block))
+    for start, block in _normal_blocks(size, generator=generator):
+        normals[start : start + len(block)] = block
     return normals[:size]
+
+
+def _normal_blocks(size: int, *, generator: Generator | KeyStream) -> Iterator[tuple[int, FloatArray]]:
+    """(first coordinate, its normals) for blocks that stay in a core's cache. A block is overwritten by the next."""
+    stream = KeyStream.of(generator)
+    most = min(size + size % 2, 2 * _PAIRS)
+    buffer = np.empty(most)
+    for start in range(0, size, 2 * _PAIRS):
+        block = buffer[: min(most, size + size % 2 - start)]
+        _box_muller(stream, torch.from_numpy(block))
+        yield start, block
 
 
 def _box_muller(stream: KeyStream, block: torch.Tensor) -> None:
@@ -52,7 +65,7 @@ def _box_muller(stream: KeyStream, block: torch.Tensor) -> None:
     torch.sin(angle, out=block[pairs:]).mul_(radius)
 
 
-def grid_noise(size: int, *, mechanism: MechanismSpec, generator: Generator) -> FloatArray:
+def grid_noise(size: int, *, mechanism: MechanismSpec, generator: Generator | KeyStream) -> FloatArray:
     """Noise of the mechanism's standard deviation, in whole grid steps.
 
     Args:
@@ -63,12 +76,34 @@ def grid_noise(size: int, *, mechanism: MechanismSpec, generator: Generator) -> 
     Returns:
         ``[D]`` whole numbers as float64.
     """
-    noise = standard_normal(size, generator=generator)
-    noise *= mechanism.noise_multiplier * 2.0**GRID_BITS
-    return np.rint(noise, out=noise)
+    noise = np.empty(size)
+    for start, block in _normal_blocks(size, generator=generator):
+        noise[start : start + len(block)] = _on_grid(block, mechanism)[: size - start]
+    return noise
 
 
-def noisy_mean(patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: Generator) -> FloatArray:
+def many_normals(words: torch.Tensor) -> torch.Tensor:
+    """Normals of many streams at once, the same that each stream gives by itself.
+
+    Args:
+        words: ``[..., 2 n]`` int64 holding the bits of key-stream words, 2 n at most :data:`LONGEST_BLOCK`.
+
+    Returns:
+        ``[..., 2 n]`` float64.
+    """
+    pairs = words.shape[-1] // 2
+    uniform = (words.bitwise_right_shift(_DISCARDED_BITS) & _KEPT).to(torch.float64)
+    radius = uniform[..., :pairs].add_(1.0).mul_(2.0**-53).log_().mul_(-2.0).sqrt_()
+    angle = uniform[..., pairs:].mul_(2.0**-53 * 2 * math.pi)
+    return torch.cat((torch.cos(angle).mul_(radius), torch.sin(angle).mul_(radius)), dim=-1)
+
+
+def _on_grid(normals: FloatArray, mechanism: MechanismSpec) -> FloatArray:
+    normals *= mechanism.noise_multiplier * 2.0**GRID_BITS
+    return np.rint(normals, out=normals)
+
+
+def noisy_mean(patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: Generator | KeyStream) -> FloatArray:
     """Add noise to the patients' clipped sum and divide by the public divisor: the only thing a step releases.
 
     Nothing here depends on how many patients there are: neighbouring data sets get the same noise and the same divisor.
@@ -82,6 +117,11 @@ def noisy_mean(patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: 
     Returns:
         ``[D]`` float64, in units of the gradient.
     """
-    total = grid_noise(patient_sum.size, mechanism=mechanism, generator=generator)
-    total += patient_sum
-    return total * (grid_step(mechanism.clipping_norm) / mechanism.divisor)
+    size = patient_sum.size
+    released = np.empty(size)
+    factor = grid_step(mechanism.clipping_norm) / mechanism.divisor
+    for start, block in _normal_blocks(size, generator=generator):
+        noise = _on_grid(block, mechanism)[: size - start]
+        noise += patient_sum[start : start + len(noise)]
+        np.multiply(noise, factor, out=released[start : start + len(noise)])
+    return released

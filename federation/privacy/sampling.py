@@ -7,21 +7,27 @@ batches would not have the privacy that the accountant computes for Poisson samp
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from federation.errors import InvalidInputError
 from federation.privacy.events import PROBABILITY_DENOMINATOR
+from federation.privacy.keystream import KeyStream
+
+_DISCARDED_BITS: Final = 11
+"""A 64-bit word keeps its upper 53 bits: uniform on the whole numbers below the denominator of a probability."""
 
 
-def poisson_sample(num_patients: int, *, numerator: int, generator: Generator) -> NDArray[np.int64]:
+def poisson_sample(num_patients: int, *, numerator: int, generator: Generator | KeyStream) -> NDArray[np.int64]:
     """Draw each patient independently with probability ``numerator / 2**53``.
 
     Args:
         num_patients: At least 0.
         numerator: Whole number from 1 to 2**53. The comparison is between whole numbers, so the probability is exact.
-        generator: A cryptographic stream, see :mod:`federation.privacy.randomness`.
+        generator: A cryptographic stream, see :mod:`federation.privacy.randomness`; a key-stream gives ``num_patients`` words.
 
     Returns:
         ``[drawn]`` increasing patient indices; possibly none.
@@ -33,5 +39,5 @@ def poisson_sample(num_patients: int, *, numerator: int, generator: Generator) -
         raise InvalidInputError(
             f"expected num_patients >= 0 and a numerator from 1 to 2**53, got {num_patients} and {numerator}"
         )
-    draws = generator.integers(0, PROBABILITY_DENOMINATOR, size=num_patients, dtype=np.int64)
-    return np.flatnonzero(draws < numerator).astype(np.int64)
+    draws = KeyStream.of(generator).words(num_patients) >> np.uint64(_DISCARDED_BITS)
+    return np.flatnonzero(draws < np.uint64(numerator)).astype(np.int64)

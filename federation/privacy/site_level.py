@@ -16,7 +16,6 @@ from numpy.random import Generator
 from federation.errors import InvalidInputError
 from federation.privacy.clipping import FloatArray, clipped_sum
 from federation.privacy.events import PROBABILITY_DENOMINATOR, SubsampledGaussian
-from federation.privacy.noise import noisy_mean
 from federation.privacy.promise import MechanismSpec, SiteLevelPrivacy
 
 MINIMUM_SITES: Final = 20
@@ -84,4 +83,7 @@ class SiteLevelSum:
         Args:
             generator: A cryptographic stream.
         """
+        # Every manifest is checked with this module, and torch, which the noise needs, takes a second to import.
+        from federation.privacy.noise import noisy_mean
+
         return noisy_mean(self._total, mechanism=self._mechanism, generator=generator)

@@ -6,9 +6,9 @@ Everything in it is public. A site computes nothing that its manifest does not n
 from __future__ import annotations
 
 import json
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from federation.algorithms.spec import FedProxSpec, ScaffoldSpec
 from federation.data.contract import Binary, Categorical, Continuous, Integer, Ordinal
@@ -19,11 +19,17 @@ from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.site_level import reason_against
 from federation.protocol.secure_sum.terms import SecureSumTerms
+from federation.study.compression import CompressionSpec
+from federation.study.robust_spec import CoordinateMedian, TrimmedMean
 from federation.study.terms import StudyTerms
 
 
 class StudyManifest(StudyTerms):
     """Everything agreed: question, cohort, contract, task, model, schedule, privacy, aggregation, outputs and roster."""
+
+    compression: Annotated[CompressionSpec | None, Field(exclude_if=lambda spec: spec is None)] = None
+    """How visible updates are made smaller on their way; ``None``: they travel whole. Without it the field is not in the canonical
+    bytes, so that a manifest has the digest that it had before there was compression."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -35,6 +41,7 @@ class StudyManifest(StudyTerms):
         self._check_evaluation()
         self._check_masked()
         self._check_distributed()
+        self._check_compression()
         if isinstance(self.algorithm, ScaffoldSpec) and (
             self.schedule.optimiser.kind != "sgd" or self.schedule.optimiser.momentum
         ):
@@ -130,6 +137,25 @@ class StudyManifest(StudyTerms):
         except InvalidInputError as misfit:
             message = f"privacy.noise_multiplier: {misfit.message}"
             raise ValueError(message) from misfit
+
+    def _check_compression(self) -> None:
+        spec, robust, refused = self.compression, self.aggregation.robust, None
+        if spec is None:
+            return
+        if self.aggregation.masked is not None:
+            refused = "updates that the aggregator sees, got secure aggregation, whose sums need every coordinate of every site"
+        elif isinstance(self.algorithm, ScaffoldSpec):
+            refused = (
+                "an algorithm that sends nothing but its update, got scaffold: control variates would travel whole"
+            )
+        elif robust is not None and isinstance(robust.rule, TrimmedMean | CoordinateMedian) and spec.has_feedback:
+            refused = (
+                f"every coordinate of every update (no kept_fraction) for the rule {robust.rule.kind}, got a part of them: "
+                "a coordinate that few sites send would count as zero"
+            )
+        if refused is not None:
+            message = f"compression: expected {refused}"
+            raise ValueError(message)
 
     def _check_site_level(self) -> None:
         privacy = self.privacy

@@ -34,6 +34,8 @@ class RoundResult:
             curves of simulations only. Not released by the study, never filled in a deployment.
         rolled_back: Why the round's model was not taken, where rounds pass a held-out gate; empty if it was.
         exclusions: Robust aggregation only: sites whose updates came and are not in the model, with the reason in words.
+        bytes_sent: Of the requests to all sites in this round, training and evaluation, as handed to the transport.
+        bytes_received: Of their replies. Both are 0 in a round from before they were counted.
     """
 
     round_number: int
@@ -51,6 +53,8 @@ class RoundResult:
     observed: Mapping[str, float] = field(default_factory=dict[str, float])
     exclusions: Mapping[str, str] = field(default_factory=dict[str, str])
     rolled_back: str = ""
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 @dataclass(frozen=True)

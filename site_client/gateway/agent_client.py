@@ -24,11 +24,11 @@ class AgentClient:
 
     Args:
         path: The agent's socket.
-        patience_seconds: How long to wait for an agent that is not there; its supervisor may be starting it again. The time
-            that an agent takes to answer does not count.
+        patience_seconds: How long to wait for an agent that is not there; its supervisor may be starting it again, and on a busy
+            machine it takes minutes to import what it needs. The time that an agent takes to answer does not count.
     """
 
-    def __init__(self, path: Path, *, patience_seconds: float = 60.0) -> None:
+    def __init__(self, path: Path, *, patience_seconds: float = 300.0) -> None:
         self._path = path
         self._patience_seconds = patience_seconds
 

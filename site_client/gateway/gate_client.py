@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +18,45 @@ from federation.durable_files import write_durably
 from federation.errors import TransportError
 from site_client.event_log import log_event
 from site_client.gateway.gate_files import GateFiles
+from site_client.gateway.watchdog import Progress
 
 _LOG: Final = logging.getLogger("cohortium.gateway")
 _UNAUTHORISED: Final = 401
+_HEARTBEAT: Final = "/SendNodeHeartbeat"
 _LONGEST_NODE: Final = 20
 """Digits of a node's number, 64 bits."""
 
 
-def gate_client(files: GateFiles) -> type[FleetHttpClient]:
-    """Flower's Fleet client, as it reaches the gate. Certificates are read when it connects."""
+def _counted(progress: Progress, context: ProtobufRequestContext) -> AbstractContextManager[None]:
+    """A request counts while it is under way, but the heartbeat's: it has its own thread, and says nothing about messages."""
+    return nullcontext() if context.rpc_method.endswith(_HEARTBEAT) else progress.request()
+
+
+def watched_client(progress: Progress) -> type[FleetHttpClient]:
+    """Flower's Fleet client, without TLS, for a SuperLink on this machine.
+
+    Args:
+        progress: Is told of every request.
+    """
+
+    class WatchedClient(FleetHttpClient):
+        """Flower makes it from an address."""
+
+        def _send(self, context: ProtobufRequestContext, *, stream: bool = False) -> httpx.Response:
+            """As Flower sends."""
+            with _counted(progress, context):
+                return super()._send(context, stream=stream)
+
+    return WatchedClient
+
+
+def gate_client(files: GateFiles, progress: Progress) -> type[FleetHttpClient]:
+    """Flower's Fleet client, as it reaches the gate. Certificates are read when it connects.
+
+    Args:
+        files: Of the site.
+        progress: As of :func:`watched_client`.
+    """
 
     class GateClient(FleetHttpClient):
         """Flower makes it from an address."""
@@ -51,7 +82,8 @@ def gate_client(files: GateFiles) -> type[FleetHttpClient]:
 
         def _send(self, context: ProtobufRequestContext, *, stream: bool = False) -> httpx.Response:
             """As Flower sends; what the gate says no to is in the log."""
-            response = super()._send(context, stream=stream)
+            with _counted(progress, context):
+                response = super()._send(context, stream=stream)
             if response.status_code == _UNAUTHORISED:
                 log_event(_LOG, logging.ERROR, "gate_refused", reason="unauthorised")
             return response

@@ -1,8 +1,13 @@
-"""All that the gateway changes inside Flower 1.41: which runs it answers, how it reaches the gate, how long it sleeps.
+"""All that the gateway changes inside Flower 1.41: which runs it answers, how it reaches the gate, how long it waits.
 
 A run is refused before anything of it is fetched, unless it ships exactly the bundle that is installed here and no configuration.
 The bundle itself is never fetched at all: the installed one is used. Flower has no settings for any of this, so names of its
-modules are replaced; :func:`check_flower` looks at each of them first, and the gateway does not start if one is not as expected.
+modules are replaced, and each is looked at first. Two kinds of change fail in two ways:
+
+- **Safety**, :func:`check_flower`: which runs are answered, and how the gate is reached. If a name is not as expected, the gateway
+  does not start.
+- **Pace**, :func:`pace_as_expected`: shorter pauses, and messages answered in the loop that has fetched them instead of over
+  Flower's Runtime API. If a name is not as expected, the gateway says so and runs at Flower's own pace.
 """
 
 from __future__ import annotations
@@ -25,15 +30,20 @@ from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.constant import TaskType
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, no_object_id_recompute
+from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
+from flwr.supercore.object_store import ObjectStore
 from flwr.supercore.protobuf.client import ProtobufClient
 from flwr.supercore.retry import http_retry
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.nodestate import NodeState
 
 from federation.errors import MissingDependencyError
 from federation.protocol.flower_bundle import BUNDLE
 from site_client.event_log import log_event
+from site_client.gateway.app import Insert
+from site_client.gateway.watchdog import Progress
 
 _LOG: Final = logging.getLogger("cohortium.gateway")
 _VERSION: Final = "1.41.0"
@@ -48,8 +58,13 @@ _LOOP: Final = (
     "trusted_entities",
 )  # fmt: skip
 _CALLBACKS: Final = 8
+_REPLIES: Final = ("state", "object_store", "send", "push_object")
+_UNTIL_A_PART_IS_HERE: Final = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.5)
+"""Seconds. A message is announced before all of its parts are at the SuperLink; Flower's first pause is a second."""
 
 Notify = Callable[[str], None]
+Answer = Callable[[NodeState, ObjectStore, Insert], None]
+"""Takes the message that Flower's loop has fetched, and puts the reply there."""
 
 
 def installed_bundle() -> Fab:
@@ -138,7 +153,7 @@ class RunGuard:
 
 
 def check_flower() -> None:
-    """Look at everything that is replaced or relied on.
+    """Look at everything on which safety relies.
 
     Raises:
         MissingDependencyError: If Flower is not the version, or a name of its modules not the function, that is expected.
@@ -146,16 +161,14 @@ def check_flower() -> None:
     found = {
         "the version": metadata.version("flwr") == _VERSION,
         "http_request_response": _parameters(_name(start_client_internal, "http_request_response")) == _CONNECTION,
-        "_pull_and_store_message": _parameters(getattr(start_client_internal, "_pull_and_store_message", None))
-        == _LOOP,
+        "_pull_and_store_message": _parameters(_name(start_client_internal, "_pull_and_store_message")) == _LOOP,
         "FleetHttpClient": _name(fleet_http_connection, "FleetHttpClient") is FleetHttpClient
-        and all(hasattr(FleetHttpClient, name) for name in ("ActivateNode", "DeactivateNode", "_send")),
+        and all(hasattr(FleetHttpClient, name) for name in ("ActivateNode", "DeactivateNode")),
+        "_send": _parameters(getattr(FleetHttpClient, "_send", None)) == ("self", "context", "stream"),
         "from_server_address": _parameters(FleetHttpClient.from_server_address)
         == ("server_address", "insecure", "root_certificates", "interceptors", "retry_invoker"),
         "ProtobufClient": "_client" in inspect.getsource(ProtobufClient.__init__),
         "Run": {"fab_hash", "override_config", "primary_task_type"} <= {field.name for field in fields(Run)},
-        "time": _name(start_client_internal, "time") is time,
-        "MAX_RETRY_DELAY": isinstance(_name(http_retry, "MAX_RETRY_DELAY"), int | float),
     }
     wrong = [name for name, as_expected in found.items() if not as_expected]
     if wrong:
@@ -165,13 +178,29 @@ def check_flower() -> None:
         )
 
 
-def install(*, pauses: object, client: type[FleetHttpClient] | None, notify: Notify) -> None:
-    """Put the guard, the way to the gate and the pauses into Flower, in this process.
+def pace_as_expected() -> bool:
+    """Whether everything is there that makes messages faster than Flower's own pace; if not, the log says what is missing."""
+    found = {
+        "time": _name(start_client_internal, "time") is time,
+        "MAX_RETRY_DELAY": isinstance(_name(http_retry, "MAX_RETRY_DELAY"), int | float),
+        "_push_messages": _parameters(_name(start_client_internal, "_push_messages")) == _REPLIES,
+        "_insert_message": _parameters(_name(start_client_internal, "_insert_message")) == ("msg", "state", "store"),
+        "get_messages_legacy": _parameters(getattr(NodeState, "get_messages_legacy", None))
+        == ("self", "run_ids", "is_reply", "limit"),
+    }
+    wrong = [name for name, as_expected in found.items() if not as_expected]
+    if wrong:
+        _LOG.warning("Flower is not as expected, messages travel at its own pace: %s", ", ".join(wrong))
+    return not wrong
+
+
+def install(*, client: type[FleetHttpClient], notify: Notify, progress: Progress) -> None:
+    """Put the guard and the way to the gate into Flower, in this process.
 
     Args:
-        pauses: Stands in for ``time`` in Flower's main loop.
-        client: Speaks to the gate (:mod:`site_client.gateway.gate_client`); ``None``: Flower's own, without TLS, on loopback.
+        client: Reaches the gate (:mod:`site_client.gateway.gate_client`).
         notify: Is told the reason when a run is refused.
+        progress: Is told of every step of a message.
 
     Raises:
         MissingDependencyError: As :func:`check_flower`.
@@ -188,13 +217,46 @@ def install(*, pauses: object, client: type[FleetHttpClient] | None, notify: Not
                 raise MissingDependencyError(f"expected {_CALLBACKS} callbacks of Flower, got {len(connection)}")
             node_id, receive, send, get_run, _, pull_object, push_object, confirm = connection
             guard = RunGuard(receive=receive, send=send, get_run=get_run, push_object=push_object, notify=notify)
-            yield node_id, guard.receive, send, guard.get_run, guard.get_fab, pull_object, push_object, confirm
+            yield (
+                node_id, progress.receiving(guard.receive), progress.step(send), guard.get_run, guard.get_fab,
+                progress.step(_patient(pull_object)), progress.step(push_object), progress.step(confirm),
+            )  # fmt: skip
 
     _replace(start_client_internal, "http_request_response", guarded)
+    _replace(fleet_http_connection, "FleetHttpClient", client)
+
+
+def hasten(*, pauses: object, answer: Answer) -> None:
+    """Put the pace into Flower, in this process, after :func:`pace_as_expected` has said that it fits.
+
+    Args:
+        pauses: Stands in for ``time`` in Flower's main loop.
+        answer: Is called by the loop when a message is whole, before it looks for a reply.
+    """
+    push_replies = _name(start_client_internal, "_push_messages")
+    insert = _name(start_client_internal, "_insert_message")
+
+    def answer_and_push(
+        state: NodeState, object_store: ObjectStore, send: Callable[..., Any], push_object: Callable[..., None]
+    ) -> None:
+        answer(state, object_store, insert)
+        push_replies(state=state, object_store=object_store, send=send, push_object=push_object)
+
+    _replace(start_client_internal, "_push_messages", answer_and_push)
     _replace(start_client_internal, "time", pauses)
     _replace(http_retry, "MAX_RETRY_DELAY", _LONGEST_RETRY_SECONDS)
-    if client is not None:
-        _replace(fleet_http_connection, "FleetHttpClient", client)
+
+
+def _patient(pull_object: Callable[[int, str], bytes]) -> Callable[[int, str], bytes]:
+    def pulled(run_id: int, object_id: str) -> bytes:
+        for pause in _UNTIL_A_PART_IS_HERE:
+            try:
+                return pull_object(run_id, object_id)
+            except ObjectUnavailableError:
+                time.sleep(pause)
+        return pull_object(run_id, object_id)
+
+    return pulled
 
 
 def _name(module: ModuleType, name: str) -> Any:  # noqa: ANN401 - whatever Flower has there

@@ -1,13 +1,14 @@
-"""The gateway's process: a Flower SuperNode, and beside it the executor that answers its messages with the forwarding app.
+"""The gateway's process: a Flower SuperNode that answers its messages with the forwarding app.
 
-Stock Flower starts a Python process for every message (seconds of CPU each). Here the SuperNode runs with ``--isolation process``
-and a resident executor takes its tasks over the SuperNode's Runtime API on loopback, authenticated by a shared secret.
-What a study's app bundle names is never loaded: the code that runs is installed.
+Stock Flower starts a Python process for every message (seconds of CPU each). Here the loop that has fetched a message hands it
+to the app itself and sends the reply (:class:`~site_client.gateway.app.InPlace`). What a study's app bundle names is never loaded:
+the code that runs is installed. Where Flower's loop is not as expected, a resident :class:`Executor` takes tasks over its
+Runtime API on loopback, authenticated by a shared secret, at Flower's own pace.
 
 Which runs are answered, and how the gate is reached, is :mod:`site_client.gateway.guard`'s.
 
-The process is crash-only: Flower's main loop, its heartbeat or the executor ending for whatever reason ends the process, and its
-supervisor starts it again. Otherwise a process could stay that looks alive and answers nothing.
+The process is crash-only: whatever ends Flower's main loop, its heartbeat or the executor ends the process, and its supervisor
+starts it again. Where nothing ends and nothing moves, :mod:`site_client.gateway.watchdog` ends it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from flwr.app import Error, Message
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode, SubStatus
+from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
@@ -34,54 +34,25 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
+from flwr.supercore.object_store import ObjectStore
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.cli.flower_supernode import flower_supernode
+from flwr.supernode.nodestate import NodeState
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from federation.durable_files import write_durably
-from federation.errors import TransportError
 from site_client.event_log import log_event, log_to_stderr
 from site_client.gateway import guard
 from site_client.gateway.agent_client import AgentClient
-from site_client.gateway.app import forwarding_app
-from site_client.gateway.gate_client import gate_client
+from site_client.gateway.app import Handler, InPlace, Insert, answer_of, forwarding_app
+from site_client.gateway.gate_client import gate_client, watched_client
 from site_client.gateway.gate_files import GateFiles
+from site_client.gateway.pauses import LONGEST_PAUSE, Pauses
+from site_client.gateway.watchdog import Progress, watch
 
 _LOG: Final = logging.getLogger("cohortium.gateway")
-_SHORTEST_PAUSE: Final = 0.02
-_LONGEST_PAUSE: Final = 0.5
-_FETCH_SECONDS: Final = 5.0
-"""For the executor to get a message from the SuperNode beside it."""
 _RENEWAL_SECONDS: Final = 5.0
 """Between two looks at the certificate."""
-
-
-class Pauses:
-    """Stands in for ``time`` in the SuperNode's main loop, and tells the executor when a message is whole.
-
-    Flower sleeps three seconds when there is no message; here pauses begin short and grow, up to half a second, while there is no
-    work. It sleeps half a second while it waits for a reply: only then has the message been fetched, and an executor that cannot
-    get it never will. That happens to what was under way when a SuperLink died; the process ends, and the coordinator asks again.
-    """
-
-    def __init__(self) -> None:
-        self._next = _SHORTEST_PAUSE
-        self.is_awaited = threading.Event()
-        self.fetching_since: float | None = None
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, but not as long."""
-        if seconds < 1:
-            self.is_awaited.set()
-            since = self.fetching_since
-            if since is not None and time.monotonic() - since > _FETCH_SECONDS:
-                raise TransportError("expected the executor to get the message that is here, it does not")
-            time.sleep(_SHORTEST_PAUSE)
-            self._next = _SHORTEST_PAUSE
-        else:
-            self.is_awaited.clear()
-            time.sleep(self._next)
-            self._next = min(self._next * 1.3, _LONGEST_PAUSE)
 
 
 class Executor:
@@ -91,13 +62,13 @@ class Executor:
         address: Of the SuperNode's Runtime API.
         secret: Shared with the SuperNode.
         app: What answers.
-        pauses: Tells when a reply is awaited.
+        progress: Is told of every step.
     """
 
-    def __init__(self, address: str, *, secret: bytes, app: ClientApp, pauses: Pauses) -> None:
+    def __init__(self, address: str, *, secret: bytes, app: ClientApp, progress: Progress) -> None:
         self._address = address
         self._app = app
-        self._pauses = pauses
+        self._progress = progress
         authentication = SuperExecAuthHttpInterceptor(
             master_secret=secret, protected_methods=("/flwr.proto.Runtime/AcquireTask",)
         )
@@ -111,12 +82,15 @@ class Executor:
     def run(self) -> None:
         """Answer tasks for ever."""
         while True:
-            self._pauses.is_awaited.wait()
-            found = self._tasks.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
-            if found.HasField("task") and found.token:
-                self._answer(found.token)
-            else:
-                time.sleep(_SHORTEST_PAUSE)
+            if not (self._progress.has_message and self._answered()):
+                time.sleep(LONGEST_PAUSE)
+
+    def _answered(self) -> bool:
+        found = self._tasks.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
+        if not (found.HasField("task") and found.token):
+            return False
+        self._answer(found.token)
+        return True
 
     def _answer(self, token: str) -> None:
         client = RuntimeHttpClient.from_server_address(
@@ -131,16 +105,9 @@ class Executor:
         alive = HeartbeatSender(make_task_heartbeat_fn_http(client))
         alive.start()
         try:
-            self._pauses.fetching_since = time.monotonic()
-            message, context, _, _ = pull_task_input(client)
-            self._pauses.fetching_since = None
-            try:
-                reply = self._app(message=message, context=context)
-            except Exception as failure:  # noqa: BLE001 - the text may hold anything; only the class leaves
-                reply = Message(
-                    Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=type(failure).__name__), reply_to=message
-                )
-            push_message(client, reply, context)
+            message, context, _, _ = self._progress.step(pull_task_input)(client)
+            reply = answer_of(self._app, message, context)
+            self._progress.step(push_message)(client, reply, context)
             alive.stop()
             push_task_output(client=client, context=context, sub_status=SubStatus.COMPLETED, details="")
         finally:
@@ -156,22 +123,23 @@ def main(words: Sequence[str] | None = None) -> None:
     for chatty in ("flwr", "httpx", "uvicorn"):
         logging.getLogger(chatty).propagate = False  # they write by themselves
     agent = AgentClient(chosen.socket)
-    pauses = Pauses()
+    progress = Progress()
     folder: Path | None = chosen.files
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     files = None if folder is None else GateFiles.of(folder, proxy=proxy)
     if files is not None:
         files.context()  # what is missing is said here, not by Flower
-    guard.install(pauses=pauses, client=None if files is None else gate_client(files), notify=agent.notify)
+    client = watched_client(progress) if files is None else gate_client(files, progress)
+    guard.install(client=client, notify=agent.notify, progress=progress)
     secret: Path = chosen.secret if files is None else _secret(files)
-    executor = Executor(
-        f"127.0.0.1:{chosen.port}",
-        secret=secret.read_bytes(),
-        app=forwarding_app(site_of=lambda _: chosen.site, handler_of=lambda _: agent.handle),
-        pauses=pauses,
-    )
+    app = forwarding_app(site_of=lambda _: chosen.site, handler_of=lambda _: _at_work(agent.handle, progress))
     threading.excepthook = _end
-    threading.Thread(target=executor.run, name="executor", daemon=True).start()
+    if guard.pace_as_expected():
+        _answer_in_place(app)
+    else:
+        executor = Executor(f"127.0.0.1:{chosen.port}", secret=secret.read_bytes(), app=app, progress=progress)
+        threading.Thread(target=executor.run, name="executor", daemon=True).start()
+    threading.Thread(target=watch, args=(progress, _leave_stuck), name="watchdog", daemon=True).start()
     if files is not None:
         threading.Thread(target=_leave_when_renewed, args=(files,), name="renewal", daemon=True).start()
     sys.argv = [
@@ -190,6 +158,24 @@ def main(words: Sequence[str] | None = None) -> None:
         log_event(_LOG, logging.WARNING, "leaving")
         logging.shutdown()
         os._exit(1)
+
+
+def _at_work(handle: Handler, progress: Progress) -> Handler:
+    def handled(request: bytes) -> bytes:
+        with progress.working():
+            return handle(request)
+
+    return handled
+
+
+def _answer_in_place(app: ClientApp) -> None:
+    pauses, in_place = Pauses(), InPlace(app)
+
+    def answer(state: NodeState, objects: ObjectStore, insert: Insert) -> None:
+        in_place(state, objects, insert)
+        pauses.message_came()
+
+    guard.hasten(pauses=pauses, answer=answer)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -220,6 +206,12 @@ def _leave_when_renewed(files: GateFiles) -> None:
     while changed_at() == first:
         time.sleep(_RENEWAL_SECONDS)
     log_event(_LOG, logging.INFO, "leaving", reason="renewed")
+    logging.shutdown()
+    os._exit(1)
+
+
+def _leave_stuck(reason: str) -> None:
+    log_event(_LOG, logging.ERROR, "leaving", reason=f"stuck_{reason}")
     logging.shutdown()
     os._exit(1)
 

@@ -41,7 +41,7 @@ def _commands(page: Path) -> list[list[str]]:
     """Commands in a page's shell blocks, line continuations joined, comments and outputs left out."""
     text = page.read_text(encoding="utf-8")
     found: list[list[str]] = []
-    for block in re.findall(r"```(?:bash|sh|shell|console)\n(.*?)```", text, flags=re.DOTALL):
+    for block in re.findall(r"```(?:bash|sh|shell|console)(?: [^\n]*)?\n(.*?)```", text, flags=re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
             while words and re.fullmatch(r"\w+=.*", words[0]):

@@ -1,4 +1,4 @@
-"""Every error class has an exit code of its own, and a section of docs/error-codes.md."""
+"""Every error class has an exit code of its own, and a page below docs/errors that docs/error-codes.md leads to."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from federation import errors
 from federation.errors import CohortiumError
+from tests.architecture.error_pages import PAGES, QUESTIONS, page_of
 from tests.architecture.source_tree import ROOT, dotted, modules
 
-PAGE = (ROOT / "docs" / "error-codes.md").read_text(encoding="utf-8")
-SECTIONS = re.findall(r"^## (\d+) · (\w+)$", PAGE, flags=re.MULTILINE)
+INDEX = (ROOT / "docs" / "error-codes.md").read_text(encoding="utf-8")
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, CohortiumError)]
 
 
@@ -34,16 +34,24 @@ def test_no_error_class_lives_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_every_class_has_a_section(kind: type[CohortiumError]) -> None:
-    assert (str(kind.exit_code), kind.__name__) in SECTIONS
-    section = PAGE.split(f"## {kind.exit_code} · {kind.__name__}\n")[1].split("\n## ")[0]
-    assert len(section.split()) >= 15, "a section says what it means and what to do"
+def test_every_class_has_a_page_that_answers_five_questions(kind: type[CohortiumError]) -> None:
+    page = page_of(kind)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"# {kind.exit_code} · {kind.__name__}\n")
+    assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == list(QUESTIONS)
+    for answer in re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]:
+        assert len(answer.split()) >= 3
+    assert f"](errors/{page.name})" in INDEX
 
 
-def test_every_section_has_a_class_and_they_are_in_order() -> None:
-    assert {name for _, name in SECTIONS} == {kind.__name__ for kind in CLASSES}
-    codes = [int(code) for code, _ in SECTIONS]
-    assert codes == sorted(set(codes))
+def test_every_page_has_a_class_and_the_index_is_in_order() -> None:
+    files = {path.name for path in PAGES.glob("*.md")}
+    assert files == {page_of(kind).name for kind in CLASSES}
+    listed = re.findall(r"^\| (\d+) \| \[`(\w+)`\]\(errors/([\w-]+\.md)\) \|", INDEX, flags=re.MULTILINE)
+    assert [int(code) for code, _, _ in listed] == sorted(kind.exit_code for kind in CLASSES)
+    assert {(int(code), name, file) for code, name, file in listed} == {
+        (kind.exit_code, kind.__name__, page_of(kind).name) for kind in CLASSES
+    }
 
 
 def test_exit_codes_are_distinct_and_fit_in_a_byte() -> None:
@@ -53,7 +61,7 @@ def test_exit_codes_are_distinct_and_fit_in_a_byte() -> None:
 
 
 def test_the_tree_on_the_page_is_the_tree() -> None:
-    tree = PAGE.split("```")[1]
+    tree = INDEX.split("```")[1]
     drawn = dict(re.findall(r"(\w+Error)\s+(?:exit code )?(\d+)", tree))
     assert drawn == {kind.__name__: str(kind.exit_code) for kind in CLASSES}
     depths = {name: len(prefix) for prefix, name in re.findall(r"^([ │├└─]*)(\w+Error) ", tree, re.MULTILINE)}

@@ -20,8 +20,8 @@ from aggregator.host.study_outcome import read_outcome
 from federation.governance.proposals import Approval, Proposal, SignedApproval, SignedProposal
 from federation.protocol.signatures import SigningKey
 from site_client.accounts import logs_folder
+from site_client.home_paths import SiteLayout
 from site_client.keystore import identity_key
-from site_client.site_home import SiteLayout
 from site_client.study_papers import StudyPapers
 from tests.site_client.hospital_site import LEAD, POLICY, write_mapping, write_records
 from tests.small_consortium import SmallConsortium

@@ -1,10 +1,12 @@
 """Real SuperLink, SuperNode and agent processes on loopback give the same model as `inline`, and leave nothing behind."""
 
+import dataclasses
 import socket
 from pathlib import Path
 
 import pytest
 
+from experiments.engines import flower as engine
 from experiments.engines.flower import run_with_flower
 from federation.errors import QuorumError, TransportError
 from tests.e2e.flower_study import alive, flower, gone, pids, study
@@ -61,6 +63,26 @@ def listeners(folder):
             fields = line.split()
             if fields[3] == "0A" and fields[9] in inodes:
                 yield tuple(fields[1].split(":"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_where_flowers_loop_is_another_messages_go_at_its_own_pace_with_the_same_model(tmp_path, monkeypatch):
+    """The hooks that make it fast are left out, and a line in the log says so."""
+    agreed = study(schedule={"rounds": 1, "local_steps": 3, "batch_size": 16, "optimiser": {"learning_rate": 0.5}})
+    supernodes = engine._supernodes
+    monkeypatch.setattr(
+        engine,
+        "_supernodes",
+        lambda *arguments, **options: [
+            dataclasses.replace(program, entry="tests.e2e.another_loop:main")
+            for program in supernodes(*arguments, **options)
+        ],
+    )
+    found = flower(agreed, tmp_path / "flower", deadline_seconds=600.0)
+    assert same(inline(agreed, tmp_path / "inline"), found)
+    log = (tmp_path / "flower" / "flower" / "supernode-south.log").read_text()
+    assert "at its own pace: _push_messages" in log
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 
 from federation import errors
 from federation.algorithms.scaffold import Scaffold
+from federation.models.stacked.network import StackedNetwork
+from federation.models.stacked.sinks import RecordGradients
 from federation.privacy import clipping, discrete, noise, sampling
 from federation.privacy.keystream import KeyStream
 from federation.privacy.randomness import RandomStreams
@@ -23,7 +25,18 @@ from federation.privacy.renyi_filter import RenyiFilter
 from federation.protocol.ledger_head import LedgerHead
 from federation.protocol.messages import Envelope
 from federation.study.manifest import StudyManifest
-from site_client import agent, dp_step, evaluation, paid_evaluation, release_desk, site_folder, training
+from site_client import (
+    agent,
+    dp_step,
+    evaluation,
+    kernel_step,
+    paid_evaluation,
+    patient_gradients,
+    release_desk,
+    site_folder,
+    study_replies,
+    training,
+)
 from site_client.ledger.journal import Journal
 from site_client.ledger.ledger import Ledger
 from site_client.ledger.store import Store
@@ -96,10 +109,15 @@ class ForcedError:
     evaluating: bool = False
     late: bool = False
     once: bool = False
+    uncovered: bool = False
+    """The network is taken for one that the kernels do not cover."""
     raised: int = field(default=0, compare=False)
 
     def plant(self, patch: pytest.MonkeyPatch, name: str) -> None:
         """From now on it fails."""
+        if self.uncovered:
+            for module in (patient_gradients, training):
+                patch.setattr(module, "stacked_network", lambda _: None)
         original = getattr(self.place, self.attribute)
 
         def failing(*arguments: object, **rest: object) -> object:
@@ -132,19 +150,27 @@ ERRORS: dict[str, ForcedError] = {
     "training has no error text": E(agent, "train_locally", _HiddenError),
     "several at once": E(agent, "train_locally", lambda name: ExceptionGroup(name, [KeyError(name), ValueError(name)])),
     "a cause of a cause": E(agent, "train_locally", _chained),
-    "independence": E(training, "check_independence", _ours(errors.ModelRefusedError)),
+    "independence": E(training, "check_independence", _ours(errors.ModelRefusedError), uncovered=True),
     "sampling": E(training, "poisson_sample", IndexError),
     "sampling generator": E(sampling.np, "flatnonzero", FloatingPointError),
-    "Opacus hooks": E(dp_step, "GradSampleModule", NotImplementedError),
-    "Opacus backward": E(torch.Tensor, "backward", RuntimeError),
-    "losses": E(dp_step, "record_losses", _ours(errors.InternalError)),
-    "physical batch": E(dp_step.PatientGradients, "_record_gradients", MemoryError, late=True),
-    "patients' rows": E(dp_step.PatientGradients, "_rows_of", lambda name: IndexError(f"index of {name}")),
-    "patients' sums": E(dp_step, "clipped_sum", OverflowError),
-    "clipping": E(clipping, "clip", ZeroDivisionError),
-    "grid": E(clipping, "to_grid", ArithmeticError),
+    "Opacus hooks": E(dp_step, "GradSampleModule", NotImplementedError, uncovered=True),
+    "Opacus backward": E(torch.Tensor, "backward", RuntimeError, uncovered=True),
+    "losses": E(dp_step, "record_losses", _ours(errors.InternalError), uncovered=True),
+    "physical batch": E(dp_step.PatientGradients, "_record_gradients", MemoryError, late=True, uncovered=True),
+    "patients' rows": E(
+        dp_step.PatientGradients, "_rows_of", lambda name: IndexError(f"index of {name}"), uncovered=True
+    ),
+    "patients' sums": E(dp_step, "clipped_sum", OverflowError, uncovered=True),
+    "clipping": E(clipping, "clip", ZeroDivisionError, uncovered=True),
+    "grid": E(clipping, "to_grid", ArithmeticError, uncovered=True),
+    "kernels": E(StackedNetwork, "loss_gradients", NotImplementedError),
+    "kernels' rows": E(kernel_step.KernelGradients, "_rows_of", lambda name: IndexError(f"index of {name}")),
+    "kernels' pass": E(kernel_step.KernelGradients, "_gradients_of", MemoryError, late=True),
+    "kernels' norms": E(RecordGradients, "squared_norms", OverflowError),
+    "kernels' sums": E(RecordGradients, "add_weighted", RuntimeError),
+    "kernels' grid": E(kernel_step, "cut_to_grid", ArithmeticError),
     "noise": E(training, "noisy_mean", AssertionError),
-    "noise after the draw": E(noise, "grid_noise", EOFError, late=True),
+    "noise after the draw": E(noise, "_normal_blocks", EOFError, late=True),
     "key-stream": E(KeyStream, "words", BufferError),
     "optimiser": E(training, "_optimiser", AttributeError),
     "generator ended": E(training, "_private_gradients", StopIteration),
@@ -176,5 +202,5 @@ ERRORS: dict[str, ForcedError] = {
     "tables": E(paid_evaluation, "exact_counts", KeyError, evaluating=True),
     "cells": E(paid_evaluation, "_cells", ValueError, evaluating=True),
     "noise of counts": E(discrete, "discrete_gaussian", InterruptedError, evaluating=True),
-    "counts released": E(agent, "release_counts", _records(errors.RecordsError), evaluating=True),
+    "counts released": E(study_replies, "release_counts", _records(errors.RecordsError), evaluating=True),
 }

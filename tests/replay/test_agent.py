@@ -11,7 +11,7 @@ import pytest
 
 from federation.privacy.events import DiscreteGaussian
 from site_client import agent as agent_module
-from site_client import paid_evaluation, paid_preparation
+from site_client import paid_evaluation, paid_preparation, study_replies
 from site_client.patients import PatientDataset
 from tests.replay.agent_runs import ROUNDS, VARIANTS, check
 from tests.replay.tape import DivergenceError, Tape
@@ -98,25 +98,25 @@ def _weighted(patch: pytest.MonkeyPatch) -> None:
 
 def _exact_total(patch: pytest.MonkeyPatch) -> None:
     """One cell carries the exact number of records."""
-    original = agent_module.release_counts
+    original = study_replies.release_counts
 
     def telling(model: object, dataset: PatientDataset, **rest: object) -> dict[str, np.ndarray]:
         tables = original(model, dataset, **rest)
         next(iter(tables.values()))[0] = dataset.num_records
         return tables
 
-    patch.setattr(agent_module, "release_counts", telling)
+    patch.setattr(study_replies, "release_counts", telling)
 
 
 def _skipped_when_few(patch: pytest.MonkeyPatch) -> None:
-    original = agent_module.release_counts
+    original = study_replies.release_counts
 
     def skipping(model: object, dataset: PatientDataset, **rest: object) -> dict[str, np.ndarray]:
         if dataset.num_patients < 12:
             raise ValueError("a small cohort")
         return original(model, dataset, **rest)
 
-    patch.setattr(agent_module, "release_counts", skipping)
+    patch.setattr(study_replies, "release_counts", skipping)
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,20 @@ bits up: the first two tests are such choices, which break the declared sensitiv
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from federation.models.build import build_model
-from federation.models.parameters import load
+from federation.models.parameters import flatten, load
 from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec
+from federation.models.stacked.network import stacked_network
 from site_client.dp_step import PatientGradients
 from site_client.evaluation import predict
+from site_client.kernel_step import KernelGradients
 from site_client.patients import PatientDataset
 
 BINS = 200
@@ -59,7 +63,20 @@ def test_no_choice_of_parameters_moves_the_scores_of_others() -> None:
             bias = np.nextafter(bias, np.float32(np.inf))
 
 
-def test_no_choice_of_parameters_moves_the_gradients_of_others() -> None:
+WAYS = ("kernels", "Opacus")
+
+
+def _gradients(way: str, model: nn.Module, data: PatientDataset, *, task: str, records: int = 32):
+    """Either way of making clipped sums, as a context."""
+    if way == "Opacus":
+        return PatientGradients(model, data, task=task, pass_records=records)
+    network, theta = stacked_network(model), torch.from_numpy(flatten(model)).unsqueeze(0)
+    assert network is not None
+    return nullcontext(KernelGradients(model, network, theta, data, task=task, pass_records=records))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_choice_of_parameters_moves_the_gradients_of_others(way: str) -> None:
     # All units of the second layer at the kink of their activation, up to rounding.
     model, generator = _model(SPECS["relu"], 5).train(), np.random.default_rng(0)
     data = _data(4, 5)
@@ -69,24 +86,27 @@ def test_no_choice_of_parameters_moves_the_gradients_of_others() -> None:
         kink = -(second.astype(np.float64) @ np.maximum(first, 0)).astype(np.float32)
         parts = (np.zeros((16, 5)), first, second, kink, np.full((1, 16), -3.0), np.zeros(1))
         load(model, np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32))
-        with PatientGradients(model, data, task="binary") as gradients:
+        with _gradients(way, model, data, task="binary") as gradients:
             more, fewer = (gradients.clipped_sum(np.arange(count), clipping_norm=1.0) for count in (4, 3))
         assert np.linalg.norm(more - fewer) <= 2**24, "one patient moves the sum by more than the clipping norm"
 
 
-@pytest.mark.parametrize("records", [16, 256])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("records", [32, 256])
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 @pytest.mark.parametrize("name", SPECS)
-def test_the_sum_over_patients_is_the_sum_of_each_alone(name: str, task: str, records: int) -> None:
-    # To the last grid step: then one patient moves it by at most the clipping norm, whoever else is drawn.
+def test_the_sum_over_patients_is_the_sum_of_each_alone(name: str, task: str, records: int, way: str) -> None:
+    # To the last grid step: then one patient moves it by at most the clipping norm, whoever else is drawn. The kernels cut
+    # the sum to the grid, not each patient: there it is one grid step for each.
     data, generator = _data(60, 64, seed=1, most=4), np.random.default_rng(2)
     model = _model(SPECS[name], 64, task=task).train()
-    with PatientGradients(model, data, task=task, pass_records=records) as gradients:
+    with _gradients(way, model, data, task=task, records=records) as gradients:
         alone = np.stack([gradients.clipped_sum(np.array([n]), clipping_norm=0.5) for n in range(60)])
         for _ in range(15):
             drawn = np.flatnonzero(generator.uniform(size=60) < generator.uniform())
             together = gradients.clipped_sum(drawn, clipping_norm=0.5)
-            np.testing.assert_array_equal(together, alone[drawn].sum(axis=0))
+            most = len(drawn) if way == "kernels" else 0
+            np.testing.assert_allclose(together, alone[drawn].sum(axis=0), rtol=0, atol=most)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])

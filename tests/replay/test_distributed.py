@@ -7,7 +7,7 @@ import pytest
 
 from federation.privacy.distributed import NoiseShare
 from federation.privacy.randomness import seeded_streams
-from site_client import distributed_step, dp_step
+from site_client import dp_step, kernel_step, patient_gradients
 from site_client.distributed_step import noisy_gradient_sum
 from site_client.patients import PatientDataset
 from tests.replay.cases import MODELS, TASKS, Training
@@ -64,9 +64,9 @@ def _finer_grid(patch: pytest.MonkeyPatch) -> None:
 
 
 def _weighted_by_patients(patch: pytest.MonkeyPatch) -> None:
-    original = distributed_step.PatientGradients.clipped_sum
+    original = dp_step.PatientGradients.clipped_sum
     patch.setattr(
-        distributed_step.PatientGradients,
+        dp_step.PatientGradients,
         "clipped_sum",
         lambda self, patients, *, clipping_norm: (
             original(self, patients, clipping_norm=clipping_norm) * self._dataset.num_patients
@@ -74,8 +74,25 @@ def _weighted_by_patients(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("fault", [_no_clip, _finer_grid, _weighted_by_patients], ids=lambda fault: fault.__name__)
-def test_a_planted_fault_parts_the_neighbours(fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def _finer_grid_in_kernels(patch: pytest.MonkeyPatch) -> None:
+    original = kernel_step.cut_to_grid
+    patch.setattr(
+        kernel_step,
+        "cut_to_grid",
+        lambda total, *, clipping_norm, grid_bits: original(
+            total, clipping_norm=clipping_norm, grid_bits=grid_bits + 1
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "covered"),
+    [(_no_clip, False), (_finer_grid, False), (_weighted_by_patients, False), (_finer_grid_in_kernels, True)],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_planted_fault_parts_the_neighbours(fault, covered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not covered:
+        monkeypatch.setattr(patient_gradients, "stacked_network", lambda _: None)
     fault(monkeypatch)
     with pytest.raises(DivergenceError, match="distance"):
         neighbours("large", task="binary", seed=3).check(_run(Training(numerator=2**53)), shrinks=True, seed=1)

@@ -15,10 +15,11 @@ from torch import nn
 
 from federation.privacy import clipping
 from federation.privacy.promise import MechanismSpec
-from site_client import dp_step, training
+from site_client import dp_step, patient_gradients, training
 from site_client.dp_step import PatientGradients
 from site_client.patients import PatientDataset
 from tests.replay.cases import Training
+from tests.replay.kernel_faults import KERNEL_FAULTS
 from tests.replay.neighbours import FEATURES, ODD, Neighbours, neighbours
 from tests.replay.tape import DivergenceError
 
@@ -26,7 +27,13 @@ Patch = pytest.MonkeyPatch
 Fault = Callable[[Patch], None]
 
 
+def through_opacus(patch: Patch) -> None:
+    """As for a network that the kernels do not cover."""
+    patch.setattr(patient_gradients, "stacked_network", lambda _: None)
+
+
 def no_clip(patch: Patch) -> None:
+    through_opacus(patch)
     patch.setattr(
         dp_step,
         "clipped_sum",
@@ -35,6 +42,8 @@ def no_clip(patch: Patch) -> None:
 
 
 def clip_per_record(patch: Patch) -> None:
+    through_opacus(patch)
+
     def record_by_record(self: PatientGradients, patients: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
         rows, _ = self._rows_of(patients)
         if not len(rows):
@@ -47,6 +56,7 @@ def clip_per_record(patch: Patch) -> None:
 
 def clip_coordinates(patch: Patch) -> None:
     """Each coordinate is bounded, the norm is not."""
+    through_opacus(patch)
 
     def bounded(rows: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
         return clipping.to_grid(
@@ -58,6 +68,7 @@ def clip_coordinates(patch: Patch) -> None:
 
 def normalise_the_sum(patch: Patch) -> None:
     """The sum of all patients is clipped as one."""
+    through_opacus(patch)
 
     def as_one(rows: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
         return clipping.to_grid(np.nan_to_num(rows).sum(axis=0) * 3, clipping_norm=clipping_norm)
@@ -112,7 +123,7 @@ def learning_rate_by_number_of_patients(patch: Patch) -> None:
     original = training._optimiser
     _wrapped_gradients(patch, lambda mechanism, data: seen.append(data) or mechanism)
     patch.setattr(
-        training, "_optimiser", lambda model, spec, rate: original(model, spec, rate / max(1, seen[-1].num_patients))
+        training, "_optimiser", lambda theta, spec, rate: original(theta, spec, rate / max(1, seen[-1].num_patients))
     )
 
 
@@ -134,6 +145,7 @@ def early_stop_on_loss(patch: Patch) -> None:
 
 
 def truncated_draw(patch: Patch) -> None:
+    through_opacus(patch)
     original = PatientGradients.clipped_sum
     patch.setattr(PatientGradients, "clipped_sum", lambda self, patients, **rest: original(self, patients[:4], **rest))
 
@@ -149,6 +161,7 @@ def empty_draw_skipped(patch: Patch) -> None:
 
 def unclipped_when_alone(patch: Patch) -> None:
     """A mistake of physical batches: a patient that ends a batch is added as it is."""
+    through_opacus(patch)
     original = clipping.clipped_sum
 
     def careless(rows: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
@@ -160,6 +173,7 @@ def unclipped_when_alone(patch: Patch) -> None:
 
 
 def nan_reaches_the_sum(patch: Patch) -> None:
+    through_opacus(patch)
     original = clipping.clip
 
     def careless(gradients: np.ndarray, *, clipping_norm: float, **_: int) -> np.ndarray:
@@ -196,6 +210,7 @@ def counts_in_the_reply(patch: Patch) -> None:
 
 
 FAULTS: dict[str, tuple[Fault, str]] = {
+    **KERNEL_FAULTS,
     "no clip": (no_clip, "distance"),
     "clip per record": (clip_per_record, "distance"),
     "clip per coordinate": (clip_coordinates, "distance"),

@@ -13,9 +13,10 @@ from federation.governance.proposals import Approval, Proposal, SignedApproval, 
 from federation.protocol.authenticated import Opened, open_reply, sign_request
 from federation.protocol.messages import Envelope, EvaluateRequest, Refusal, TrainRequest, read_envelope
 from federation.protocol.signatures import SigningKey
+from site_client.home_paths import SiteLayout
 from site_client.hospital import Hospital
 from site_client.keystore import identity_key
-from site_client.site_home import SiteHome, SiteLayout
+from site_client.site_home import SiteHome
 from site_client.study_agents import StudyAgents
 from site_client.study_papers import StudyPapers
 from tests.small_study import FEATURES, SITES, manifest

@@ -197,7 +197,7 @@ def test_a_damaged_paper_is_an_error_and_no_permission(site, tmp_path):
 
 
 def test_a_site_that_is_not_enrolled_decides_nothing(tmp_path):
-    from site_client.site_home import SiteLayout
+    from site_client.home_paths import SiteLayout
 
     with pytest.raises(InvalidInputError, match="expected an enrolled site"):
         run(SiteLayout(tmp_path / "empty"), "approve", file_of(tmp_path, signed()), *OFFICER)

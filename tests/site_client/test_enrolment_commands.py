@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 from aggregator.authority.commands import app as consortium_app
 from aggregator.host import enrolment_commands as host_commands
-from aggregator.host.home import AggregatorHome, HostLayout
+from aggregator.host.home import AggregatorHome
+from aggregator.host.home_paths import HostLayout
 from federation.errors import CohortiumError, EnrolmentRefusedError, InvalidInputError
 from federation.governance.enrolment import Invitation, SignedMembers, SignedRevocations
 from site_client import enrolment_commands
-from site_client.site_home import SiteLayout
+from site_client.home_paths import SiteLayout
 
 PASSPHRASE = "correct horse battery"
 GATE = "gate.example.org:8443"

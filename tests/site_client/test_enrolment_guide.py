@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from aggregator.authority.commands import app as consortium_app
 from aggregator.host import enrolment_commands as host_commands
-from aggregator.host.home import AggregatorHome, HostLayout
+from aggregator.host.home import AggregatorHome
+from aggregator.host.home_paths import HostLayout
 from site_client import enrolment_commands
 from tests.architecture.source_tree import ROOT
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from federation.errors import InvalidInputError, StudyError
 from site_client import keystore
-from site_client.site_home import SiteLayout
+from site_client.home_paths import SiteLayout
 
 
 @pytest.fixture

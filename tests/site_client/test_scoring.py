@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -150,6 +151,31 @@ def test_scores_are_written_only_when_asked_for_and_for_the_owner_only(tmp_path:
     assert {row["patient"] for row in rows} == {f"st_mary-{number}" for number in range(120)}
     assert isinstance(
         _score(release, hospital, "--lead", LEAD.public_key, "--output", output).exception, InvalidInputError
+    )
+
+
+def test_an_enrolled_sites_audit_log_says_what_was_scored_and_what_was_refused(tmp_path: Path, release: Path) -> None:
+    from federation.governance.audit_log import read_log
+    from site_client.home_paths import SiteLayout
+    from site_client.site_home import SiteHome
+
+    hospital = tmp_path / "st_mary"
+    _hospital(hospital, "st_mary")
+    layout = SiteLayout(hospital / "home")
+    key = SigningKey.generate().public_key
+    layout.write(
+        SiteHome(consortium="c", site="st_mary", gate="gate.example:1", coordinator_key=key, authority_fingerprint=key)
+    )
+    assert isinstance(_score(release, hospital, "--lead", LEAD.public_key).exception, InvalidInputError)  # no key
+    layout.identity_key.write_bytes(SigningKey.generate().to_bytes())
+    assert _score(release, hospital, "--lead", LEAD.public_key).exit_code == 0
+    assert _score(release, hospital, "--lead", "0" * 64).exit_code != 0
+    done, refused = read_log(layout.audit).entries[1:]
+    assert (done.event, refused.event, refused.reason) == ("model_scored", "release_refused", "SignatureRefusedError")
+    assert done.hashes == refused.hashes
+    assert done.hashes["release"] == hashlib.sha256((release / "release.json").read_bytes()).hexdigest()
+    assert (
+        done.study == refused.study == json.loads((release / "release.json").read_text())["release"]["manifest_digest"]
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from federation.errors import InvalidInputError
-from site_client.site_home import SiteHome, SiteLayout
+from site_client.home_paths import SiteLayout
+from site_client.site_home import SiteHome
 
 DIGEST = "sha256:" + "ab" * 32
 

@@ -6,6 +6,10 @@ ring), every mask and what reads the result (a hash) work on the same few kiloby
 The key-stream is AES-256-CTR (NIST SP 800-38A, section 6.5) with counters from 2 on, which is what AES-256-GCM with a zero nonce
 enciphers with (SP 800-38D, section 7.1). OpenSSL computes it faster in that mode, tag and all, than as plain CTR on processors with
 vector AES: 0.34 ns a word where CTR takes 0.53 and ChaCha20 0.75. The tag is never asked for.
+
+Adding a mask takes a third of the time of making it, and a quarter less where both vectors begin at a cache line. So the first
+block is a little shorter if the vector does not begin at one, and the masks are written half a page away from it: a processor
+takes addresses that are equal in their lowest 12 bits for the same until it knows better.
 """
 
 from __future__ import annotations
@@ -17,12 +21,16 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import GCM
+from numpy.typing import NDArray
 
 from federation.errors import InvalidInputError
 from federation.protocol.secure_sum.layout import Ring32, Ring64
 
-BLOCK_BYTES: Final = 2**18
+BLOCK_BYTES: Final = 2**17
 MASK_KEY_BYTES: Final = 32
+_LINE_BYTES: Final = 64
+_CIPHER_BYTES: Final = 16
+_PAGE_BYTES: Final = 4096
 _ZEROS: Final = memoryview(bytes(BLOCK_BYTES))
 _NONCE: Final = bytes(12)
 """A key serves one stream only, so every stream may begin with the same counter."""
@@ -62,9 +70,10 @@ class MaskStream:
         Raises:
             InvalidInputError: If it is longer: the rest would stay unmasked.
         """
-        if len(buffer) > BLOCK_BYTES:
-            raise InvalidInputError(f"expected a block of at most {BLOCK_BYTES} bytes, got {len(buffer)}")
-        self._encryptor.update_into(_ZEROS[: len(buffer)], buffer)
+        size = len(buffer)
+        if size > BLOCK_BYTES:
+            raise InvalidInputError(f"expected a block of at most {BLOCK_BYTES} bytes, got {size}")
+        self._encryptor.update_into(_ZEROS if size == BLOCK_BYTES else _ZEROS[:size], buffer)
 
 
 class Mask:
@@ -101,18 +110,19 @@ def mask(
         fill_32: Writes each block of ``narrow`` first.
         read: Takes each finished block.
     """
-    scratch = memoryview(bytearray(BLOCK_BYTES))
-    scratch_64: Ring64 = np.frombuffer(scratch, dtype="<u8")
-    scratch_32: Ring32 = np.frombuffer(scratch, dtype="<u4")
-    _mask_part(wide, masks, scratch_64, fill=fill_64, read=read)
-    _mask_part(narrow, masks, scratch_32, fill=fill_32, read=read)
+    _mask_part(wide, masks, fill=fill_64, read=read)
+    _mask_part(narrow, masks, fill=fill_32, read=read)
 
 
 def _mask_part(
-    part: _Ring, masks: Sequence[Mask], scratch: _Ring, *, fill: Callable[[int, _Ring], None] | None, read: Read | None
+    part: _Ring, masks: Sequence[Mask], *, fill: Callable[[int, _Ring], None] | None, read: Read | None
 ) -> None:
-    for start in range(0, len(part), len(scratch)):
-        block = part[start : start + len(scratch)]
+    if not len(part):
+        return
+    scratch = aligned(min(BLOCK_BYTES, part.nbytes), far_from=part).view(part.dtype)
+    start, stop = 0, _first_stop(part)
+    while start < len(part):
+        block = part[start:stop]
         words = scratch[: len(block)]
         buffer = words.data.cast("B")
         if fill is not None:
@@ -122,3 +132,27 @@ def _mask_part(
             one.operation(block, words, out=block)
         if read is not None:
             read(block.data.cast("B"))
+        start, stop = stop, stop + len(scratch)
+
+
+def _first_stop(part: Ring32 | Ring64) -> int:
+    """Where the first block ends, so that the second begins at a cache line; a full block if no whole cipher blocks lie between."""
+    before = _address(part) % _LINE_BYTES
+    return (BLOCK_BYTES - (0 if before % _CIPHER_BYTES else before)) // part.itemsize
+
+
+def aligned(num_bytes: int, *, far_from: NDArray[np.generic] | None = None) -> NDArray[np.uint8]:
+    """Room that begins at a cache line; its content is arbitrary.
+
+    Args:
+        num_bytes: Of the room.
+        far_from: Half a page away from the beginning of this vector's second block, in the lowest 12 bits of the address.
+    """
+    room = np.empty(num_bytes + _PAGE_BYTES, dtype=np.uint8)
+    wanted = 0 if far_from is None else _address(far_from) // _LINE_BYTES * _LINE_BYTES + _PAGE_BYTES // 2
+    start = (wanted - _address(room)) % _PAGE_BYTES
+    return room[start : start + num_bytes]
+
+
+def _address(array: NDArray[np.generic]) -> int:
+    return array.__array_interface__["data"][0]

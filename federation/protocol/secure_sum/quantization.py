@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from federation import checks
 from federation.errors import InvalidInputError
 from federation.protocol.secure_sum.layout import Ring32, Ring64
-from federation.protocol.secure_sum.masking import MASK_KEY_BYTES, MaskStream
+from federation.protocol.secure_sum.masking import MASK_KEY_BYTES, MaskStream, aligned
 
 _LARGEST_32: Final = 2**31 - 1
 LARGEST_64: Final = 2**63 - 1
@@ -132,7 +132,8 @@ class UpdateSource:
         """
         count = len(block)
         if len(self._work) < count:
-            self._work, self._words = np.empty(count), np.empty(count, dtype="<i2")
+            self._work = aligned(8 * count).view(np.float64)
+            self._words = aligned(2 * count, far_from=self._work).view("<i2")
         work, words = self._work[:count], self._words[:count]
         values = self._values[start : start + count]
         np.copyto(work, values)

@@ -12,7 +12,7 @@ import pytest
 
 from aggregator.authority.certificates import read_client
 from aggregator.host.enrolment import install_admission
-from site_client.site_home import SiteLayout
+from site_client.home_paths import SiteLayout
 from tests.small_consortium import SmallConsortium, real_time
 
 

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from aggregator.authority.certificates import Issued, issue_for_gate, issue_for_site, new_authority
-from aggregator.host.home import AggregatorHome, GateLimits, HostLayout
+from aggregator.host.home import AggregatorHome, GateLimits
+from aggregator.host.home_paths import HostLayout
 from aggregator.host.preparing import prepare_home
 from federation.durable_files import write_durably
 from federation.governance.enrolment import (

@@ -16,7 +16,8 @@ import httpx
 from aggregator.host.gate import Gate
 from aggregator.host.gate_limits import GateCounts
 from aggregator.host.gate_process import bind
-from aggregator.host.home import AggregatorHome, HostLayout
+from aggregator.host.home import AggregatorHome
+from aggregator.host.home_paths import HostLayout
 from aggregator.host.listener import Listener
 from aggregator.host.revocation import Membership
 from tests.aggregator.host.consortium import Site, client_context

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aggregator.host.health import ask
-from aggregator.host.home import HostLayout
+from aggregator.host.home_paths import HostLayout
 from aggregator.host.host import Host
 from aggregator.host.programs import environment
 

@@ -7,7 +7,8 @@ import stat
 import pytest
 from pydantic import ValidationError
 
-from aggregator.host.home import AggregatorHome, GateLimits, HostLayout, read_small
+from aggregator.host.home import AggregatorHome, GateLimits
+from aggregator.host.home_paths import HostLayout, read_small
 from aggregator.host.preparing import prepare_home
 from federation.errors import InvalidInputError
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from aggregator import launch_commands
 from aggregator.host.commands import app
 from aggregator.host.health import ask
-from aggregator.host.home import HostLayout
+from aggregator.host.home_paths import HostLayout
 from aggregator.host.host import check_ready_to_start, only_one, running_process
 from aggregator.host.launching import coordinator_key
 from federation.errors import ConfigurationError, InvalidInputError, NotApprovedError

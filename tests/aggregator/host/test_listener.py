@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -170,3 +171,18 @@ def test_bytes_that_are_no_http_are_counted_and_the_connection_ends(gate, consor
         connection.sendall(b"\x00\x01\x02 nonsense\r\n\r\n")
         assert is_cut(connection, seconds=5)
     assert gate.counts.refused["malformed"] == 1
+
+
+def test_every_answer_says_what_time_it_is(gate, consortium):
+    """A site's doctor compares its clock with it: on answers that pass, on refusals, and anew each time."""
+    north = consortium.members["north"]
+    with gate.client(north) as client:
+        headers = {"content-type": "application/protobuf"} | north.node_headers()
+        answers = [client.post(PULL, headers=headers)]
+        time.sleep(1.1)
+        answers += [client.post(PULL, headers=headers), client.get("/")]
+    assert [answer.status_code for answer in answers] == [200, 200, 404]
+    times = [parsedate_to_datetime(answer.headers["date"]) for answer in answers]
+    assert times[0] < times[1] <= times[2]
+    assert all(len(answer.headers.get_list("date")) == 1 for answer in answers)
+    assert abs(dt.datetime.now(tz=dt.UTC) - times[2]) < dt.timedelta(seconds=30)

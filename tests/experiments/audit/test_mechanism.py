@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+import torch
 
 from experiments.audit import mechanism as audited
 from experiments.audit.mechanism import audit_mechanism, claim_of_one_release
@@ -11,7 +14,7 @@ from federation.errors import InternalError
 from federation.privacy.clipping import clip, to_grid
 from federation.privacy.noise import noisy_mean
 from federation.privacy.randomness import seeded_streams
-from site_client import dp_step
+from site_client import dp_step, kernel_step, patient_gradients
 from tests.experiments.audit.audited_study import DELTA, one_release
 
 
@@ -80,9 +83,24 @@ def _clipped_to_twice_the_norm(gradients, *, clipping_norm, **_):
     return to_grid(clip(gradients, clipping_norm=2 * clipping_norm), clipping_norm=clipping_norm).sum(axis=0)
 
 
+def _through_opacus(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(patient_gradients, "stacked_network", lambda _: None)
+
+
 @pytest.mark.parametrize("fault", [_unclipped, _clipped_by_coordinate, _clipped_to_twice_the_norm])
 def test_faults_of_the_clip_are_caught(fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    _through_opacus(monkeypatch)
     monkeypatch.setattr(dp_step, "clipped_sum", fault)
+    assert not _audit(one_release(2.0)).passed
+
+
+@pytest.mark.parametrize("times", [2.0, math.inf], ids=["to twice the norm", "not at all"])
+def test_faults_of_the_clip_in_kernels_are_caught(times: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = kernel_step.clipping_factors
+    largest = np.finfo(np.float64).max
+    monkeypatch.setattr(
+        kernel_step, "clipping_factors", lambda norms, bound: original(norms, min(times * bound, largest))
+    )
     assert not _audit(one_release(2.0)).passed
 
 
@@ -90,12 +108,21 @@ def test_a_clip_by_record_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def by_record(self, rows, owners):
         return self._record_gradients(rows).double().numpy()
 
+    _through_opacus(monkeypatch)
     # Every record is its own owner: three records of one patient are three times the clipping norm.
     monkeypatch.setattr(dp_step.PatientGradients, "_sum_by_owner", by_record)
     assert not _audit(one_release(2.0)).passed
 
 
+def test_a_clip_by_record_in_kernels_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        kernel_step, "_same_patient", lambda _owners, records: torch.eye(records, dtype=torch.float64).unsqueeze(0)
+    )
+    assert not _audit(one_release(2.0)).passed
+
+
 def test_a_canary_without_influence_is_no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    _through_opacus(monkeypatch)
     monkeypatch.setattr(dp_step, "clipped_sum", lambda gradients, *, clipping_norm, **_: np.zeros(gradients.shape[1]))
     with pytest.raises(InternalError, match="canary"):
         _audit(one_release(2.0))

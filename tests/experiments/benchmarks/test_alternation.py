@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.benchmarks.alternation import Comparison, Measurement, measure
+from experiments.benchmarks.alternation import Comparison, measure, take_turns
 from federation.errors import InvalidInputError
 
 
@@ -27,12 +27,12 @@ def test_work_may_time_itself() -> None:
     assert (measured.ours_seconds, measured.floor_seconds) == ((2.0,), (1.0,))
 
 
-def test_the_ratio_is_of_neighbours_so_a_slow_phase_cancels() -> None:
-    measured = Measurement(
-        name="c", question="q", unit="u", ours_seconds=(2.0, 20.0, 2.0), floor_seconds=(1.0, 10.0, 1.0)
-    )
-    assert measured.ratio == 2.0
-    assert measured.as_data()["ratio_range"] == [2.0, 2.0]
+def test_more_than_two_ways_take_turns_in_their_order() -> None:
+    calls: list[str] = []
+    ways = {name: (lambda name=name: calls.append(name)) for name in ("one", "two", "three")}
+    taken = take_turns(ways, repetitions=1)
+    assert calls == ["one", "two", "three"] * 2
+    assert {name: len(seconds) for name, seconds in taken.items()} == dict.fromkeys(ways, 1)
 
 
 @pytest.mark.parametrize("repetitions", [0, -1])

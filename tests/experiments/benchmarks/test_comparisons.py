@@ -1,47 +1,104 @@
-"""What is called the same work is the same work."""
+"""Everything that is measured has a name of its own, can be chosen by it, and serves every goal."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
-from experiments.benchmarks.comparisons import bare_round, comparisons, mean_loss, ours_round
-from experiments.benchmarks.machine import machine_facts
-from experiments.benchmarks.workload import Workload
+import pytest
+from typer.testing import CliRunner
+
+import experiments.benchmarks.__main__ as command
+from experiments.benchmarks import comparisons
+from experiments.benchmarks.alternation import Comparison
+from experiments.benchmarks.benches import Bench, Effort, Found, bench_of
+from experiments.benchmarks.comparisons import benches
+from experiments.benchmarks.goals import GOALS
+from experiments.benchmarks.records import Figure, read_benchmarks
+from federation.errors import ConfigurationError, InvalidInputError, TransportError
 
 
 @pytest.fixture
-def small() -> Workload:
-    return Workload(num_sites=2, num_patients=96, num_features=5, hidden=8, batch_size=16, rounds=2)
+def known() -> Iterator[tuple[Bench, ...]]:
+    with ExitStack() as stack:
+        yield benches(stack)
 
 
-def test_both_ways_of_a_round_reach_the_same_loss(small: Workload) -> None:
-    # Full batches: the order of patients does not matter, so the two must agree to rounding.
-    whole = Workload(num_sites=2, num_patients=96, num_features=5, hidden=8, batch_size=96, rounds=2)
-    manifest = whole.manifest()
-    seconds, ours = ours_round(whole, manifest)
-    floor_seconds, floor = bare_round(whole, manifest)
-    assert seconds > 0
-    assert floor_seconds > 0
-    assert ours == pytest.approx(floor, abs=1e-6)
-    assert mean_loss(whole, manifest, ours) == pytest.approx(mean_loss(whole, manifest, floor), abs=1e-6)
-    assert small.local_steps == 6
+def test_every_bench_has_a_name_of_its_own(known: tuple[Bench, ...]) -> None:
+    names = [bench.name for bench in known]
+    assert len(set(names)) == len(names)
+    assert {"mlp_round", "private_step_cnn_1024", "fold", "unit_costs", "start_up", "secure_noise"} <= set(names)
 
 
-def test_every_comparison_runs(small: Workload) -> None:
-    found = {comparison.name: comparison for comparison in comparisons(small)}
-    assert set(found) >= {
-        "inline_round", "private_step_16", "private_step_256", "secure_noise", "ledger_charge", "start_up",
-    }  # fmt: skip
-    for name in ("inline_round", "private_step_16"):
-        found[name].ours()
-        found[name].floor()
+def test_every_goal_belongs_to_a_bench(known: tuple[Bench, ...]) -> None:
+    names = tuple(bench.name for bench in known)
+    assert [goal.name for goal in GOALS if not goal.name.startswith(names)] == []
 
 
-def test_the_private_study_keeps_its_promise(small: Workload) -> None:
-    assert small.manifest(private=True).mechanism("site-0").steps == small.rounds * small.local_steps
+def test_benches_are_chosen_by_name_and_pattern(known: tuple[Bench, ...]) -> None:
+    def chosen(*only: str) -> list[str]:
+        return [bench.name for bench in command.choose(known, only)]
+
+    assert chosen() == [bench.name for bench in known]
+    assert chosen("fold") == ["fold"]
+    assert chosen("private_step_mlp_*", "fold") == [
+        "private_step_mlp_64", "private_step_mlp_256", "private_step_mlp_1024", "fold",
+    ]  # fmt: skip
+    with pytest.raises(ConfigurationError, match="flod"):
+        chosen("fold", "flod")
 
 
-def test_the_facts_of_the_machine_name_what_a_reader_needs() -> None:
-    facts = machine_facts()
-    assert facts["processor"]
-    assert "torch" in facts["versions"]
+def test_a_quick_effort_is_one_turn_and_long_benches_take_few() -> None:
+    assert (Effort(repetitions=7).turns, Effort(repetitions=7).long_turns) == (7, 3)
+    assert (Effort(repetitions=2).turns, Effort(repetitions=2).long_turns) == (2, 2)
+    assert (Effort(quick=True).turns, Effort(quick=True).long_turns) == (1, 1)
+    with pytest.raises(InvalidInputError, match="repetitions"):
+        Effort(repetitions=0)
+
+
+def test_a_comparison_becomes_a_bench() -> None:
+    comparison = Comparison(name="c", question="q", ours=lambda: 6.0, floor=lambda: 3.0)
+    found = bench_of(comparison).run(Effort(repetitions=2))
+    assert [(item.name, item.ratio) for item in found.measurements] == [("c", 2.0)]
+
+
+def test_a_deployment_that_does_not_start_is_skipped_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> float:
+        raise TransportError("expected the SuperLink to start, it did not")
+
+    comparison = Comparison(name="flower_round_2_sites", question="q", ours=broken, floor=lambda: 1.0)
+    monkeypatch.setattr(comparisons, "message_comparisons", lambda _: (comparison,))
+    with ExitStack() as stack:
+        (bench,) = command.choose(benches(stack), ("flower_round_2_sites",))
+        found = bench.run(Effort(quick=True))
+    assert [(item.name, "SuperLink" in item.reason) for item in found.skipped] == [("flower_round_2_sites", True)]
+
+
+def _bench(name: str, run: object = None) -> Bench:
+    def measure(_: Effort) -> Found:
+        return Found(figures=[Figure(name=name, question="q", value=1.0, unit="s")])
+
+    return Bench(name=name, question="q", run=run or measure)  # type: ignore[arg-type]
+
+
+def test_what_was_measured_is_kept_when_a_later_bench_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Effort) -> Found:
+        raise TransportError("expected an answer, got none")
+
+    monkeypatch.setattr(comparisons, "benches", lambda _: (_bench("one"), _bench("two", broken)))
+    import typer
+
+    app = typer.Typer()
+    app.command()(command.main)
+    path = tmp_path / "run.json"
+    result = CliRunner().invoke(app, ["--output", str(path), "--quick"])
+    assert isinstance(result.exception, TransportError)
+    run = read_benchmarks(path)
+    assert [figure.name for figure in run.figures] == ["one"]
+    assert run.quick
+    assert run.benches == ("one",)
+    listed = CliRunner().invoke(app, ["--list", "--only", "tw*"])
+    assert listed.exit_code == 0
+    assert "two" in listed.output
+    assert "one" not in listed.output

@@ -6,29 +6,30 @@ import numpy as np
 import pytest
 
 from federation.errors import InvalidInputError
+from federation.privacy.keystream import KeyStream
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
 
 STREAMS = RandomStreams(bytes(32))
 
 
-class _Recorder:
-    """Stands in for a generator: gives the values it was told to, and keeps what it was asked for."""
+class _Recorder(KeyStream):
+    """Stands in for a key-stream: gives the values it was told to, in the upper 53 bits, and keeps what it was asked for."""
 
     def __init__(self, values: list[int]) -> None:
-        self.values = np.array(values, dtype=np.int64)
-        self.asked: tuple[object, ...] = ()
+        self.values = np.array(values, dtype=np.uint64)
+        self.asked = 0
 
-    def integers(self, low: int, high: int, *, size: int, dtype: type) -> np.ndarray:
-        self.asked = (low, high, size, dtype)
-        return self.values
+    def words(self, count: int) -> np.ndarray:
+        self.asked = count
+        return (self.values << np.uint64(11)) | np.uint64(2**11 - 1)
 
 
 def test_probability_is_the_numerator_over_two_to_the_53() -> None:
     numerator = 12_345_678_901_234
     recorder = _Recorder([numerator - 1, numerator, numerator + 1, 0, 2**53 - 1])
     drawn = poisson_sample(5, numerator=numerator, generator=recorder)
-    assert recorder.asked == (0, 2**53, 5, np.int64)
+    assert recorder.asked == 5
     assert drawn.tolist() == [0, 3], "strictly below the numerator, as whole numbers"
 
 

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 from aggregator.host.enrolment import install_admission
-from site_client.site_home import SiteLayout
+from site_client.home_paths import SiteLayout
 from tests.small_consortium import SmallConsortium
 
 

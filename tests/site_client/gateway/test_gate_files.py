@@ -12,6 +12,7 @@ from flwr.proto.fleet_pb2 import ActivateNodeRequest
 from federation.errors import ConfigurationError, TransportError
 from site_client.gateway.gate_client import gate_client
 from site_client.gateway.gate_files import GateFiles, proxy_for
+from site_client.gateway.watchdog import Progress
 from tests.site_client.gateway.small_gate import Consortium, Proxy
 
 
@@ -100,7 +101,7 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path, consortium: Consort
 
 def test_flowers_client_is_made_with_our_certificate_and_never_without_tls(consortium: Consortium) -> None:
     files = GateFiles.of(consortium.site("north").gateway, proxy=None)
-    kind = gate_client(files)
+    kind = gate_client(files, Progress())
     with pytest.raises(TransportError, match="TLS"):
         kind.from_server_address("localhost:1", insecure=True, root_certificates=None, interceptors=[])
     address = f"localhost:{consortium.port}"
@@ -123,7 +124,7 @@ def test_after_a_kill_the_old_node_is_taken_away_first(tmp_path: Path, consortiu
         return httpx.Response(200, content=b"\x08\x2a" if calls[-1] == "activate-node" else b"")
 
     def activate() -> None:
-        client = gate_client(files)("https://gate", verify=files.context())
+        client = gate_client(files, Progress())("https://gate", verify=files.context())
         client._client = httpx.Client(transport=httpx.MockTransport(answer))
         client.ActivateNode(ActivateNodeRequest(public_key=b"x", heartbeat_interval=30))
         client.close()

@@ -7,15 +7,19 @@ import time
 
 import pytest
 from flwr.app import Message, RecordDict
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.retry import http_retry
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode import fleet_http_connection, start_client_internal
+from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.nodestate import NodeStateFactory
 
 from federation.errors import MissingDependencyError
 from site_client.gateway import guard
 from site_client.gateway.guard import RunGuard, check_flower, installed_bundle, reason_against
+from site_client.gateway.watchdog import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Flower's own
 
@@ -46,7 +50,7 @@ class Fleet:
 
     def receive(self):
         self.asked.append("receive")
-        return message(), object()
+        return message(), ObjectTree(object_id="m")
 
     def get_run(self, run_id: int) -> Run:
         self.asked.append("get_run")
@@ -176,7 +180,6 @@ def test_this_flower_is_the_one_that_the_hooks_were_written_for() -> None:
     [
         (start_client_internal, "http_request_response", lambda server_address: None),
         (start_client_internal, "_pull_and_store_message", lambda state, receive: None),
-        (start_client_internal, "time", object()),
         (fleet_http_connection, "FleetHttpClient", object),
         (guard, "_VERSION", "1.42.0"),
     ],
@@ -184,5 +187,45 @@ def test_this_flower_is_the_one_that_the_hooks_were_written_for() -> None:
 def test_another_flower_is_refused_at_start(module, name, replacement, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(module), name, replacement)
     with pytest.raises(MissingDependencyError, match="written for"):
-        guard.install(pauses=object(), client=None, notify=lambda reason: None)
-    assert vars(start_client_internal)["http_request_response"] is not guard
+        guard.install(client=FleetHttpClient, notify=lambda reason: None, progress=Progress())
+    if name == "http_request_response":
+        assert vars(start_client_internal)[name] is replacement
+
+
+def test_this_flower_can_be_hastened() -> None:
+    assert guard.pace_as_expected()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "replacement"),
+    [
+        (start_client_internal, "time", object()),
+        (start_client_internal, "_push_messages", lambda state: None),
+        (start_client_internal, "_insert_message", lambda message: None),
+        (http_retry, "MAX_RETRY_DELAY", None),
+    ],
+)
+def test_another_pace_is_flowers_own_and_the_log_says_so(
+    module, name, replacement, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(vars(module), name, replacement)
+    assert not guard.pace_as_expected()
+    assert name in caplog.text
+    check_flower()  # safety does not rest on it
+
+
+def test_the_loop_answers_before_it_looks_for_a_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    pushed = lambda state, object_store, send, push_object: steps.append(f"push {state}")  # noqa: E731
+    for module, name, replacement in (
+        (start_client_internal, "_push_messages", pushed),
+        (start_client_internal, "time", time),
+        (http_retry, "MAX_RETRY_DELAY", 20),
+    ):
+        monkeypatch.setitem(vars(module), name, replacement)
+    pauses = object()
+    guard.hasten(pauses=pauses, answer=lambda state, objects, insert: steps.append(f"answer {state}"))
+    vars(start_client_internal)["_push_messages"](state="s", object_store=None, send=None, push_object=None)
+    assert steps == ["answer s", "push s"]
+    assert vars(start_client_internal)["time"] is pauses
+    assert vars(http_retry)["MAX_RETRY_DELAY"] == 2

@@ -1,0 +1,122 @@
+"""The two ways to a study's sites: messages over a transport, or one object that is all of them."""
+
+from __future__ import annotations
+
+from aggregator.checkpoints import CheckpointStore
+from aggregator.direct_rounds import DirectSites, Parameters, evaluate_directly, prepare_directly, train_directly
+from aggregator.evaluation import Evaluation, evaluate_round
+from aggregator.preparation import prepare_features
+from aggregator.rounds import WeightedFold, collect_updates
+from aggregator.secure_sums import SecureSums
+from aggregator.transport import Transport
+from aggregator.witnessing import HeadKeeper
+from federation.algorithms.fedavg import State
+from federation.data.prepared_features import PreparedFeatures
+from federation.privacy.randomness import RandomStreams
+from federation.study.manifest import StudyManifest
+
+
+class OverAWire:
+    """Sites reached with messages."""
+
+    def __init__(
+        self,
+        study: StudyManifest,
+        transport: Transport,
+        *,
+        checkpoints: CheckpointStore,
+        keeper: HeadKeeper,
+        streams: RandomStreams | None,
+    ) -> None:
+        self._study, self._transport, self._checkpoints = study, transport, checkpoints
+        self._keeper, self._streams = keeper, streams
+        masked = study.aggregation.masked is not None
+        self._sums = SecureSums(study, transport, folder=checkpoints.secure_folder) if masked else None
+
+    def prepare(self) -> PreparedFeatures | None:
+        """The public map of the features, where the study pays for one."""
+        return prepare_features(
+            self._study, self._transport, checkpoints=self._checkpoints, keeper=self._keeper, sums=self._sums
+        )
+
+    def train(
+        self, *, round_number: int, parameters: Parameters, broadcast: State, prepared: PreparedFeatures | None
+    ) -> WeightedFold:
+        """Train at every site, and fold what comes."""
+        return collect_updates(
+            self._study,
+            self._transport,
+            round_number=round_number,
+            parameters=parameters,
+            broadcast=broadcast,
+            keeper=self._keeper,
+            streams=self._streams,
+            prepared=prepared,
+            sums=self._sums,
+        )
+
+    def evaluate(self, *, round_number: int, parameters: Parameters, prepared: PreparedFeatures | None) -> Evaluation:
+        """How the model does after a round."""
+        return evaluate_round(
+            self._study,
+            self._transport,
+            round_number=round_number,
+            parameters=parameters,
+            keeper=self._keeper,
+            prepared=prepared,
+            sums=self._sums,
+        )
+
+
+class InThisProcess:
+    """Sites that are one object here."""
+
+    def __init__(
+        self,
+        study: StudyManifest,
+        sites: DirectSites,
+        *,
+        checkpoints: CheckpointStore,
+        keeper: HeadKeeper,
+        streams: RandomStreams | None,
+    ) -> None:
+        self._study, self._sites, self._checkpoints = study, sites, checkpoints
+        self._keeper, self._streams = keeper, streams
+
+    def prepare(self) -> PreparedFeatures | None:
+        """The public map of the features, where the study pays for one."""
+        return prepare_directly(self._study, self._sites, checkpoints=self._checkpoints, keeper=self._keeper)
+
+    def train(
+        self, *, round_number: int, parameters: Parameters, broadcast: State, prepared: PreparedFeatures | None
+    ) -> WeightedFold:
+        """Train at every site, and fold what comes."""
+        return train_directly(
+            self._study,
+            self._sites,
+            round_number=round_number,
+            parameters=parameters,
+            broadcast=broadcast,
+            streams=self._streams,
+            prepared=prepared,
+        )
+
+    def evaluate(self, *, round_number: int, parameters: Parameters, prepared: PreparedFeatures | None) -> Evaluation:
+        """How the model does after a round."""
+        return evaluate_directly(
+            self._study, self._sites, round_number=round_number, parameters=parameters, prepared=prepared
+        )
+
+
+def reach(
+    study: StudyManifest,
+    sites: Transport | DirectSites,
+    *,
+    checkpoints: CheckpointStore,
+    keeper: HeadKeeper,
+    streams: RandomStreams | None,
+) -> OverAWire | InThisProcess:
+    """The way to a study's sites."""
+    if isinstance(sites, DirectSites):
+        return InThisProcess(study, sites, checkpoints=checkpoints, keeper=keeper, streams=streams)
+    return OverAWire(study, sites, checkpoints=checkpoints, keeper=keeper, streams=streams)

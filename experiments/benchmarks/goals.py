@@ -1,0 +1,77 @@
+"""What was aimed at: the ratios that the project set itself, each under the name of what measures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from experiments.benchmarks.records import Benchmarks
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One row of the table of goals.
+
+    Args:
+        name: Of a measurement, whose ratio counts, or of a figure, whose value counts.
+        work: What is done.
+        against: What it is divided by.
+        most: Largest value that meets the goal.
+        reason: What holds it, and what was tried. Shown where a run does not meet it.
+    """
+
+    name: str
+    work: str
+    against: str
+    most: float
+    reason: str = ""
+
+    def value(self, run: Benchmarks) -> float | None:
+        """What a run measured; ``None``: nothing under that name."""
+        measurement, figure = run.measurement(self.name), run.figure(self.name)
+        if measurement is not None:
+            return measurement.ratio
+        return None if figure is None else figure.value
+
+
+_MLP = "round, 10 sites x 2,000 records, MLP 30-64-1"
+_CNN = "round, 10 sites x 2,000 images, CNN"
+_STEP: Final = {"mlp": "MLP 30-64-1", "wide_mlp": "MLP of 10⁶ parameters", "cnn": "CNN of 10⁵ parameters"}
+_STEP_MOST: Final = {"mlp": 1.3, "wide_mlp": 1.7, "cnn": 1.8}
+
+GOALS: Final = (
+    Goal("mlp_round_bare", _MLP, "bare sequential PyTorch loop", 0.10),
+    Goal("mlp_round_pfl", _MLP, "pfl", 0.08),
+    Goal("mlp_round_flower", _MLP, "Flower simulation (Ray)", 0.045),
+    Goal("private_mlp_round_opacus", f"{_MLP}, DP-SGD", "Opacus hooks in a bare loop", 0.06),
+    Goal("hundred_sites_round_pfl", "round, 100 sites x 2,000 records, same MLP", "pfl", 0.15),
+    Goal("hundred_sites_round_flower", "round, 100 sites x 2,000 records, same MLP", "Flower simulation (Ray)", 0.08),
+    Goal("cnn_round_bare", _CNN, "bare PyTorch loop on both cores", 1.0),
+    Goal("cnn_round_pfl", _CNN, "pfl", 1.0),
+    Goal("cnn_round_flower", _CNN, "Flower simulation (Ray)", 1.0),
+    Goal("private_cnn_round_opacus", f"{_CNN}, DP-SGD", "Opacus hooks in a bare loop on both cores", 1.0),
+    Goal("private_cnn_round_flower", f"{_CNN}, DP-SGD", "Flower simulation (Ray) with Opacus hooks", 1.0),
+    Goal("whole_simulation_flower", "whole `cohortium simulate` process", "Flower simulation, whole process", 0.2),
+    *(
+        Goal(
+            f"private_step_{model}_{size}",
+            f"DP-SGD step, one thread, batch {size:,}, {words}",
+            "plain SGD step",
+            _STEP_MOST[model],
+        )
+        for model, words in _STEP.items()
+        for size in (64, 256, 1024)
+    ),
+    *(
+        Goal(f"private_gradient_error_{model}", f"its gradients, {words}", "explicit loop over patients", 1e-6)
+        for model, words in _STEP.items()
+    ),
+    Goal("fold_memory_speed", "fold of 10⁷ float32 parameters, an update", "its bytes at memory speed", 1.5),
+    Goal("fold_flower", "fold of 10⁷ float32 parameters, an update", "Flower's FedAvg aggregation", 0.2),
+    Goal("fold_peak_growth", "peak memory of the fold, 200 sites", "10 sites", 1.01),
+    Goal("tracking_round", "recording a round for MLflow, durably", "the round itself, inline engine", 0.02),
+    Goal("flower_round_2_sites", "round of trivial work over real processes, 2 sites", "stock Flower with torch", 0.17),
+    Goal(
+        "flower_round_10_sites", "round of trivial work over real processes, 10 sites", "stock Flower with torch", 0.19
+    ),
+)

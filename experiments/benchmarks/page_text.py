@@ -1,0 +1,110 @@
+"""The prose of ``docs/performance.md``; every figure in it comes from a run."""
+
+from __future__ import annotations
+
+from string import Template
+from typing import Final
+
+PAGE: Final = Template("""\
+# Performance
+
+What Cohortium costs, beside floors and other systems. This page is made from [performance.json](performance.json),
+the run of $date, by `python -m experiments.benchmarks.page`; a test holds the two together. Another machine gives other
+times and similar ratios:
+
+```bash
+make bench                                             # everything; the time is spent in the peers, not in ours
+make bench BENCH_OPTIONS='--only mlp_round --only fold'
+make bench BENCH_OPTIONS='--quick'                     # does everything run?
+python -m experiments.benchmarks --list                # the names
+python -m experiments.benchmarks.peer_environment      # .venv-peers, for pfl; without it pfl is skipped by name
+python -m experiments.benchmarks.compare docs/performance.json outputs/benchmarks/benchmarks.json
+python -m experiments.benchmarks.page outputs/benchmarks/benchmarks.json
+```
+
+$warning## How it is measured
+
+- **In turns.** Ways of doing the same work run A B C, A B C, ... A ratio is taken within a turn; the median of these
+  ratios counts, and their smallest and largest are its range. What slows the machine down for all of them cancels;
+  times are a hint.
+- **The same work.** Whole simulations start from the same parameters and take the same patients in the same order.
+  Each leaves its final parameters; a way whose loss differs from the others' is left out by name
+  ([below](#same-work)). Private ways draw and add noise on their own, so only their losses can agree.
+- **A round** runs from the end of the round before to its own end; the first one, and everything before it, is left
+  out. Ours has the coordinator, the folding and the history of a real study in it. The batched engine sends no messages and
+  commits checkpoints every two seconds, so its median round has none; the inline engine has messages, agents, ledgers
+  and a checkpoint in every round.
+- **A process** runs from its start to its end, with imports and reading. Ours draws hospitals, writes them as files,
+  reads and encodes them and writes a report besides; Flower's side reads the same number of patients from one file.
+- **A private step** is what an agent calls: draw, gradients, clipping, noise from a cryptographic stream in whole
+  grid steps, and its checks. Opacus' side has neither its samplers nor secure noise, which only makes it faster.
+- **Memory speed** is as many bytes with next to no arithmetic: every update read once, every sum in float64 read and
+  written once.
+- Programs of whole simulations run with the number of threads that the table below names; everything else on one.
+- Peers: a bare PyTorch loop; Opacus; Flower's simulation on Ray with two workers of one processor each; pfl-research
+  (Granqvist et al. 2024) in one process; stock Flower's processes.
+
+## Goals
+
+$goals
+
+A value at or below the goal meets it. "Not measured" is listed [further down](#what-was-not-measured).
+
+$reasons## All ratios
+
+Ours divided by the other; below one, ours is faster.
+
+$ratios
+
+## Other figures
+
+$figures
+
+## Same work
+
+Mean loss and accuracy over all training patients after the last round. *Distance* is how far the final parameters are
+from those of the first other way, divided by how far training moved these: rounding, where it is far below one.
+Memory is of the main process alone.
+
+$agreements
+
+## What was not measured
+
+$skipped
+
+## The machine
+
+$machine
+
+## A plan for many sites
+
+What a federation of many sites would ask of its aggregator, from the unit costs of this run, on one thread. A model
+of
+$plan_parameters parameters, $plan_rounds rounds, every site in every round:
+
+$plain_plan
+
+With secure aggregation, keys made anew for every round and nobody lost:
+
+$masked_plan
+
+`python -m experiments.benchmarks.scale_plan docs/performance.json --sites 10000 --masked` prints one of them, for any numbers.
+Read it so:
+
+- Bytes are float32 updates without compression, the request with the model included. Requests differ by site only in
+  their headers.
+- Memory counts every request of a round: they are all written before the first is sent. The running sum itself is one
+  model in float64, whatever the number of sites.
+- What Flower's processes, TLS, disks and networks add is not in it, nor what SuperLink keeps of messages in flight.
+- The work of keys and sealed shares grows with the square of the sites. A manifest takes at most $most_sites sites
+  with secure aggregation; more would need sums of groups, which do not exist here.
+
+## Limits
+
+- One machine and one processor type. A GPU was $accelerator.
+- Flower's and pfl's figures are of plain, small clients, as their documentation shows them; somebody who tunes them
+  may get more.
+- Our sites' manifests have no sampling of sites: every site of the roster takes part in every round. So the work with
+  100 sites has all of them in every round, for everybody.
+- Ratios of work that takes less than a millisecond depend on caches and on what else runs.
+""")

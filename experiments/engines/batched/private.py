@@ -1,0 +1,215 @@
+"""Patient-level private training of a block of sites: the kernels, draws and noise of a real site, all sites at a time.
+
+Sampling and noise are read from the same key-streams as at a site, the noise of many steps at once. The clipped sum of a site is
+cut to the grid as there. Passes have no fixed shape here: no real patient is in a simulation that this engine runs for, and a
+site's own arithmetic differs in the last bits only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.engines.batched.descent import Step
+from experiments.engines.batched.stacking import IndexArray, Stack, placed
+from federation.identifiers import TaskKind
+from federation.models.stacked.network import StackedNetwork
+from federation.models.stacked.sinks import RecordGradients
+from federation.privacy.clipping import GRID_BITS, grid_step
+from federation.privacy.keystream import KeyStream
+from federation.privacy.noise import LONGEST_BLOCK, many_normals, standard_normal
+from federation.privacy.promise import MechanismSpec
+from federation.privacy.randomness import RandomStreams
+from federation.privacy.sampling import poisson_sample
+from federation.privacy.summation import MOST_CANCELLATION, clipping_factors, cut_to_grid, working_norm
+
+_CPU: Final = torch.device("cpu")
+_MOST_NUMBERS: Final = 2**22
+"""Float64 numbers of noise that are made at once: 32 MiB."""
+
+Apart = Callable[[int, IndexArray, Tensor], Tensor]
+"""(site of the block, rows of the stack of one patient, ``[D]`` parameters) to its clipped gradient in grid steps ``[D]``."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Who is drawn in each step.
+
+    Args:
+        places: ``[S, K, B]`` rows of the stack.
+        owners: ``[S, K, B]`` position of each row's patient among the drawn, -1 in an empty place; ``None`` if every patient
+            has one record.
+    """
+
+    places: Tensor
+    owners: Tensor | None
+
+
+def draw(stack: Stack, mechanisms: Sequence[MechanismSpec], samplers: Sequence[KeyStream], *, num_steps: int) -> Draws:
+    """Poisson draws of all sites for some steps."""
+    rows: list[IndexArray] = []
+    owners: list[IndexArray] = []
+    steps: list[IndexArray] = []
+    for site, mechanism, sampler in zip(stack.sites, mechanisms, samplers, strict=True):
+        number = len(site.first)
+        found = poisson_sample(number * num_steps, numerator=mechanism.sampling_numerator, generator=sampler)
+        step_of_patient, patients = found // max(1, number), found % max(1, number)
+        own, of_patient = site.of(patients)
+        rows.append(own)
+        owners.append(of_patient)
+        steps.append(step_of_patient[of_patient])
+    places = placed(rows, steps, num_steps=num_steps, empty_row=stack.empty_row)
+    single = all(bool((site.lengths == 1).all()) for site in stack.sites)
+    of_places = None if single else torch.from_numpy(placed(owners, steps, num_steps=num_steps, empty_row=-1))
+    return Draws(torch.from_numpy(places).to(stack.device), None if of_places is None else of_places.to(stack.device))
+
+
+def clipped_sums(  # noqa: PLR0913 - what a step is made of
+    network: StackedNetwork,
+    theta: Tensor,
+    stack: Stack,
+    *,
+    places: Tensor,
+    owners: Tensor | None,
+    task: TaskKind,
+    clipping_norm: float,
+    grid_bits: int = GRID_BITS,
+    apart: Apart,
+) -> Tensor:
+    """Clipped gradients of the drawn patients of each site, added up.
+
+    Args:
+        network: Of the study.
+        theta: ``[S, D]``.
+        stack: The sites' records.
+        places: ``[S, B]`` rows of the stack.
+        owners: ``[S, B]``, see :class:`Draws`.
+        task: Sets the loss.
+        clipping_norm: Of one patient.
+        grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
+        apart: Takes the patients whose records' gradients all but cancel each other.
+
+    Returns:
+        ``[S, D]`` float64 whole grid steps.
+    """
+    features, outcomes = stack.taken(places)
+    sink = RecordGradients()
+    network.loss_gradients(theta, features, outcomes, task=task, sink=sink)
+    squares = sink.squared_norms()
+    unusable = None
+    if not math.isfinite(squares.sum().item()):
+        unusable = ~torch.isfinite(squares)
+        sink.forget(unusable)
+        squares.masked_fill_(unusable, 0.0)
+    bound = working_norm(clipping_norm, num_parameters=network.num_parameters, grid_bits=grid_bits)
+    total = torch.zeros(theta.shape, dtype=torch.float64, device=theta.device)
+    left: Tensor | None = None
+    if owners is None:
+        factors = clipping_factors(squares.sqrt_(), bound)
+    else:
+        same = ((owners.unsqueeze(1) == owners.unsqueeze(2)) & (owners >= 0).unsqueeze(1)).double()
+        factors = clipping_factors(sink.squared_patient_norms(same).sqrt_(), bound)
+        if unusable is not None:
+            factors[torch.bmm(same, unusable.double().unsqueeze(2)).squeeze(2) > 0] = 0.0
+        left = torch.bmm(same, squares.sqrt().unsqueeze(2)).squeeze(2) * factors > MOST_CANCELLATION * bound
+        factors[left] = 0.0
+    factors.masked_fill_(places == stack.empty_row if unusable is None else unusable | (places == stack.empty_row), 0.0)
+    sink.add_weighted(factors, total)
+    cut = cut_to_grid(total, clipping_norm=clipping_norm, grid_bits=grid_bits)
+    if left is not None and owners is not None and bool(left.any()):
+        for site, rows in _patients_left(left, places, owners):
+            cut[site] += apart(site, rows, theta[site]).to(cut.device)
+    return cut
+
+
+def _patients_left(left: Tensor, places: Tensor, owners: Tensor) -> Iterator[tuple[int, IndexArray]]:
+    """(site of the block, rows of the stack) of every patient of whom a record is marked in ``left [S, B]``."""
+    for site in torch.nonzero(left.any(dim=1)).flatten().tolist():
+        for owner in owners[site][left[site]].unique().tolist():
+            yield site, places[site][owners[site] == owner].cpu().numpy()
+
+
+def train_privately(
+    network: StackedNetwork,
+    theta: Tensor,
+    stack: Stack,
+    *,
+    step: Step,
+    task: TaskKind,
+    mechanisms: Sequence[MechanismSpec],
+    streams: Sequence[RandomStreams],
+    apart: Apart,
+) -> None:
+    """Train all sites of a block for one round, in place.
+
+    Args:
+        network: Of the study.
+        theta: ``[S, D]`` start parameters of each site; the trained ones afterwards.
+        stack: The sites' records; a site may have none, and then releases noise.
+        step: Of :func:`~experiments.engines.batched.descent.stepping`.
+        task: Sets the loss.
+        mechanisms: Of each site; they differ in the divisor and the sampling probability only.
+        streams: Of each site's private round.
+        apart: See :func:`clipped_sums`.
+    """
+    samplers = [KeyStream.from_generator(own.stream("sampling")) for own in streams]
+    noises = [KeyStream.from_generator(own.stream("noise")) for own in streams]
+    common = mechanisms[0]
+    scales = torch.tensor(
+        [grid_step(mechanism.clipping_norm) / mechanism.divisor for mechanism in mechanisms], dtype=torch.float64
+    )
+    scales = scales.unsqueeze(1).to(theta.device)
+    num_sites, size = theta.shape
+    at_once = max(1, min(common.steps_per_round, _MOST_NUMBERS // (num_sites * size)))
+    for first in range(0, common.steps_per_round, at_once):
+        number = min(at_once, common.steps_per_round - first)
+        draws = draw(stack, mechanisms, samplers, num_steps=number)
+        noise = _noise(noises, size=size, num_steps=number, mechanisms=mechanisms, device=theta.device)
+        for offset in range(number):
+            total = clipped_sums(
+                network,
+                theta,
+                stack,
+                places=draws.places[:, offset],
+                owners=None if draws.owners is None else draws.owners[:, offset],
+                task=task,
+                clipping_norm=common.clipping_norm,
+                apart=apart,
+            )
+            total += noise[:, offset]
+            step(total.mul_(scales).to(torch.float32))
+
+
+def _noise(
+    streams: Sequence[KeyStream],
+    *,
+    size: int,
+    num_steps: int,
+    mechanisms: Sequence[MechanismSpec],
+    device: torch.device = _CPU,
+) -> Tensor:
+    """``[S, K, D]`` noise in whole grid steps: what :func:`federation.privacy.noise.grid_noise` gives, step after step.
+
+    On an accelerator the last bits of a normal can differ, and a few of the numbers by one grid step with them.
+    """
+    even = size + size % 2
+    noise = torch.empty((len(streams), num_steps, size), dtype=torch.float64, device=device)
+    # On a core, so many steps at once that their numbers stay in its cache.
+    at_once = max(1, num_steps if device.type == "cuda" and even <= LONGEST_BLOCK else LONGEST_BLOCK // even)
+    for own, stream, mechanism in zip(noise, streams, mechanisms, strict=True):
+        scale = mechanism.noise_multiplier * 2.0**GRID_BITS
+        for start in range(0, num_steps, at_once):
+            steps = own[start : start + at_once]
+            if even <= LONGEST_BLOCK:
+                words = torch.from_numpy(stream.words(len(steps) * even).view(np.int64)).to(device)
+                normals = many_normals(words.view(len(steps), even))[:, :size]
+            else:
+                normals = torch.from_numpy(standard_normal(size, generator=stream)).to(device).unsqueeze(0)
+            torch.round(normals.mul_(scale), out=steps)
+    return noise

@@ -1,0 +1,92 @@
+"""Records of many sites in one tensor, and which of them go through the network in each step.
+
+Axis names: S sites, K steps, B places for records of a step, R records of all sites, F features. Sites of unequal size have
+empty places, which point at a row of zeros and count with weight zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from site_client.patients import PatientDataset
+
+IndexArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SiteRows:
+    """Where a site's records are.
+
+    Args:
+        start: First row of the site in the stack.
+        first: ``[P]`` first row of each patient, counted from ``start``.
+        lengths: ``[P]`` records of each patient.
+    """
+
+    start: int
+    first: IndexArray
+    lengths: IndexArray
+
+    def of(self, patients: IndexArray) -> tuple[IndexArray, IndexArray]:
+        """Rows of the stack with the patients' records, and for each the position of its patient."""
+        lengths = self.lengths[patients]
+        owners = np.repeat(np.arange(len(patients)), lengths)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return self.start + self.first[patients][owners] + within, owners
+
+
+class Stack:
+    """Training records of some sites.
+
+    Args:
+        datasets: One for each site.
+        device: Where the tensors live.
+    """
+
+    def __init__(self, datasets: Sequence[PatientDataset], *, device: torch.device) -> None:
+        width = datasets[0].features.shape[1]
+        empty = np.zeros((1, width), dtype=np.float32)
+        self.features = torch.from_numpy(np.concatenate([*(data.features for data in datasets), empty])).to(device)
+        outcomes = np.concatenate([*(data.outcomes for data in datasets), np.zeros(1, dtype=np.float32)])
+        self.outcomes = torch.from_numpy(outcomes).to(device)
+        self.device = device
+        self.sites: list[SiteRows] = []
+        start = 0
+        for data in datasets:
+            first = np.searchsorted(data.patient_index, np.arange(data.num_patients + 1)).astype(np.int64)
+            self.sites.append(SiteRows(start, first[:-1], np.diff(first)))
+            start += data.num_records
+        self.empty_row = start
+
+    def taken(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``[..., F]`` and outcomes ``[...]`` of the rows at ``places``."""
+        flat = places.reshape(-1)
+        features = self.features.index_select(0, flat).view(*places.shape, self.features.shape[1])
+        return features, self.outcomes.index_select(0, flat).view(places.shape)
+
+
+def placed(rows: Sequence[IndexArray], steps: Sequence[IndexArray], *, num_steps: int, empty_row: int) -> IndexArray:
+    """Put every site's rows into the places of their steps.
+
+    Args:
+        rows: For each site the rows of all steps, one after another.
+        steps: For each site the step of each of its rows, non-decreasing.
+        num_steps: K.
+        empty_row: What an empty place points at.
+
+    Returns:
+        ``[S, K, B]`` with B the most rows of one site in one step, at least 1.
+    """
+    counts = [np.bincount(of_rows, minlength=num_steps) for of_rows in steps]
+    width = max(1, *(int(count.max(initial=0)) for count in counts))
+    places = np.full((len(rows), num_steps, width), empty_row, dtype=np.int64)
+    for site, (own, of_rows, count) in enumerate(zip(rows, steps, counts, strict=True)):
+        within = np.arange(len(own)) - np.repeat(np.cumsum(count) - count, count)
+        places[site, of_rows, within] = own
+    return places

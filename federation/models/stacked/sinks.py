@@ -1,0 +1,200 @@
+"""Where gradients go: into one sum for each site, or aside, record by record, until it is known how much each may count.
+
+Axis names: S sites, B records of a site, P patients, D parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from federation.errors import InternalError
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a parameter lies in a site's flat vector.
+
+    Args:
+        start: First coordinate.
+        shape: Of the parameter.
+    """
+
+    start: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return math.prod(self.shape)
+
+    def of(self, flat: Tensor) -> Tensor:
+        """The coordinates of every row of ``[S, D]``: ``[S, size]``, shared memory."""
+        return flat[:, self.start : self.start + self.size]
+
+    def view(self, flat: Tensor) -> Tensor:
+        """The same as ``[S, *shape]``."""
+        return self.of(flat).view(flat.shape[0], *self.shape)
+
+
+class GradientSink(Protocol):
+    """Takes gradients of losses from the layers, in any order, each parameter once."""
+
+    per_record: bool
+    """Whether a layer has to keep records apart; otherwise :meth:`total` is cheaper."""
+
+    def product(self, weight: Span, bias: Span | None, *, inputs: Tensor, outputs: Tensor) -> None:
+        """A linear layer: a record's gradient is the outer product of ``outputs [S, B, out]`` and ``inputs [S, B, in]``."""
+        ...
+
+    def rows(self, span: Span, gradients: Tensor) -> None:
+        """A parameter's gradient of each record, written out: ``[S, B, ...]``."""
+        ...
+
+    def total(self, span: Span, gradients: Tensor) -> None:
+        """A parameter's gradient summed over the records: ``[S, ...]``. Only if not :attr:`per_record`."""
+        ...
+
+
+class SummedGradients:
+    """The sum over a site's records.
+
+    Args:
+        flat: ``[S, D]``; overwritten where gradients come in.
+    """
+
+    per_record = False
+
+    def __init__(self, flat: Tensor) -> None:
+        self.flat = flat
+
+    def product(self, weight: Span, bias: Span | None, *, inputs: Tensor, outputs: Tensor) -> None:
+        """See :class:`GradientSink`."""
+        torch.bmm(outputs.transpose(1, 2), inputs, out=weight.view(self.flat))
+        if bias is not None:
+            torch.sum(outputs, dim=1, out=bias.view(self.flat))
+
+    def rows(self, span: Span, gradients: Tensor) -> None:
+        """See :class:`GradientSink`."""
+        torch.sum(gradients.flatten(2), dim=1, out=span.of(self.flat))
+
+    def total(self, span: Span, gradients: Tensor) -> None:
+        """See :class:`GradientSink`."""
+        span.of(self.flat).copy_(gradients.flatten(1))
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Float64 copies of a linear layer's inputs and output gradients."""
+
+    weight: Span
+    bias: Span | None
+    inputs: Tensor
+    outputs: Tensor
+
+
+class RecordGradients:
+    """Gradients of single records, never written out where they are outer products (Bu et al. 2022, "book-keeping").
+
+    Norms come from the factors: the outer product of ``b`` and ``(a, 1)`` has the norm ``|b| |(a, 1)|``. Once it is known how much
+    each record counts, one matrix product gives the weighted sum. Norms and sums are float64.
+    """
+
+    per_record = True
+
+    def __init__(self) -> None:
+        self._products: list[_Product] = []
+        self._rows: list[tuple[Span, Tensor]] = []
+
+    def product(self, weight: Span, bias: Span | None, *, inputs: Tensor, outputs: Tensor) -> None:
+        """See :class:`GradientSink`."""
+        self._products.append(_Product(weight, bias, inputs.double(), outputs.double()))
+
+    def rows(self, span: Span, gradients: Tensor) -> None:
+        """See :class:`GradientSink`."""
+        self._rows.append((span, gradients.flatten(2).double()))
+
+    def total(self, span: Span, gradients: Tensor) -> None:
+        """Never: a sum cannot be taken apart."""
+        raise InternalError(
+            f"expected gradients record by record, got a sum of shape {tuple(gradients.shape)} for {span}"
+        )
+
+    def squared_norms(self) -> Tensor:
+        """``[S, B]`` float64: of each record's whole gradient. Not finite where the gradient is not."""
+        squares: Tensor | None = None
+        for item in self._products:
+            inputs = _squared(item.inputs)
+            if item.bias is not None:
+                inputs += 1.0
+            part = inputs.mul_(_squared(item.outputs))
+            squares = part if squares is None else squares.add_(part)
+        for _, gradients in self._rows:
+            part = _squared(gradients)
+            squares = part if squares is None else squares.add_(part)
+        if squares is None:
+            raise InternalError("expected gradients of at least one parameter, got none")
+        return squares
+
+    def forget(self, records: Tensor) -> None:
+        """Make the gradients of some records zero: what is not finite would be so in every product.
+
+        Args:
+            records: ``[S, B]`` bool.
+        """
+        chosen = records.unsqueeze(2)
+        for item in self._products:
+            item.inputs.masked_fill_(chosen, 0.0)
+            item.outputs.masked_fill_(chosen, 0.0)
+        for _, gradients in self._rows:
+            gradients.masked_fill_(chosen, 0.0)
+
+    def squared_patient_norms(self, same: Tensor) -> Tensor:
+        """Of the sums over a patient's records, at each of the records.
+
+        From inner products: the sum of the outer products of ``b_r`` and ``a_r`` has the squared norm of all
+        ``(a_r a_q) (b_r b_q)`` added up. All gradients must be finite, see :meth:`forget`.
+
+        Args:
+            same: ``[S, B, B]`` float64: 1 where two records are of the same patient, else 0.
+
+        Returns:
+            ``[S, B]`` float64.
+        """
+        pairs = torch.zeros_like(same)
+        for item in self._products:
+            pairs += (_inner(item.inputs) + (item.bias is not None)) * _inner(item.outputs)
+        squares = torch.bmm(same, (pairs * same).sum(dim=2, keepdim=True)).squeeze(2)
+        for _, gradients in self._rows:
+            squares += torch.bmm(same, gradients).square_().sum(dim=2)
+        return squares.clamp_(min=0.0)
+
+    def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        """Add each record's gradient times its factor. All gradients must be finite, see :meth:`forget`; used up by the call.
+
+        Args:
+            factors: ``[S, B]`` float64.
+            total: ``[S, D]`` float64, changed in place.
+        """
+        counted = factors.unsqueeze(2)
+        for item in self._products:
+            weighted = item.outputs.mul_(counted)
+            item.weight.view(total).baddbmm_(weighted.transpose(1, 2), item.inputs)
+            if item.bias is not None:
+                item.bias.of(total).add_(weighted.sum(dim=1))
+        for span, gradients in self._rows:
+            span.of(total).add_(torch.bmm(factors.unsqueeze(1), gradients).squeeze(1))
+
+
+def _squared(rows: Tensor) -> Tensor:
+    """``[S, B]`` squared norms of the rows of ``[S, B, d]``."""
+    return torch.linalg.vector_norm(rows, dim=2).square_()
+
+
+def _inner(rows: Tensor) -> Tensor:
+    """``[S, B, B]`` inner products of a site's rows."""
+    return torch.bmm(rows, rows.transpose(1, 2))

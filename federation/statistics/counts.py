@@ -1,0 +1,31 @@
+"""How many patients an analysis is of: the first step of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federation.statistics.step import Columns, Shapes, Step
+
+FloatArray = NDArray[np.float64]
+
+
+class CountStep(Step):
+    """Patients of the selection."""
+
+    kind: Literal["count"] = "count"
+
+    def shapes(self) -> Shapes:
+        """``patients``, and ``sites`` that have any."""
+        return {"patients": (), "sites": ()}
+
+    def variables(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
+    def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """See :meth:`shapes`."""
+        return {"patients": np.array(float(columns.records)), "sites": np.array(float(columns.records > 0))}

@@ -1,0 +1,79 @@
+"""What an analysis says: tables of numbers over all its patients, and what a reader must know about them."""
+
+from __future__ import annotations
+
+import math
+
+from federation.documents import Document
+from federation.errors import InvalidInputError
+
+Cell = str | int | float | None
+"""``None``: not shown, because it would tell about too few patients, or not defined."""
+
+
+class Table(Document):
+    """A table with named columns."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def column(self, name: str) -> list[Cell]:
+        """One column.
+
+        Raises:
+            InvalidInputError: If the table has none of that name.
+        """
+        if name not in self.columns:
+            raise InvalidInputError(
+                f"expected a column of {self.name}, got {name!r}", remedy=f"use one of {self.columns}"
+            )
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+    def numbers(self, name: str) -> list[float]:
+        """One column as floats; NaN where a cell is not shown."""
+        return [float(cell) if isinstance(cell, int | float) else math.nan for cell in self.column(name)]
+
+
+class AnalysisResult(Document):
+    """The result of one analysis."""
+
+    analysis: str
+    patients: int
+    sites: tuple[str, ...]
+    """In the sums."""
+    left_out: dict[str, str] = {}
+    """Sites that are not in the sums, and why."""
+    figures: dict[str, float | None] = {}
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    steps: int = 0
+    """Sums that were taken."""
+
+    def table(self, name: str) -> Table:
+        """The table of that name.
+
+        Raises:
+            InvalidInputError: If there is none.
+        """
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise InvalidInputError(
+            f"expected a table of {self.analysis}, got {name!r}", remedy=f"use one of {[t.name for t in self.tables]}"
+        )
+
+
+class Findings(Document):
+    """What a solver returns; the loop adds patients and sites."""
+
+    figures: dict[str, float | None] = {}
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def shown(value: float) -> float | None:
+    """A number for a cell; ``None`` where it is not finite."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,99 @@
+"""One step of an analysis: a question to every site whose answers are added up and never looked at one by one.
+
+A step is a document; a site answers with one vector of fixed length, the aggregator gets the sum. A solver is a generator that
+yields steps and receives sums, so the same solver runs over open and over secure sums, and in a test over one table of pooled
+records.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federation.documents import Document
+from federation.errors import InternalError, InvalidInputError
+
+FloatArray = NDArray[np.float64]
+Shapes = Mapping[str, tuple[int, ...]]
+MOST_NUMBERS: Final = 2**23
+"""In one vector: 128 MiB as it is sent."""
+Sums = Mapping[str, FloatArray]
+"""Part of a step's answer to its sum over sites."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Values of one site, one record per patient, in the contract's terms.
+
+    Args:
+        values: Variable to ``[R]``; none is missing in what a step names, but for descriptive tables.
+        records: R.
+    """
+
+    values: Mapping[str, FloatArray] = field(repr=False)
+    records: int
+
+
+class Step(Document):
+    """What every site is asked."""
+
+    @abstractmethod
+    def shapes(self) -> Shapes:
+        """Name and shape of each part of the answer, in the order of the vector."""
+
+    @abstractmethod
+    def variables(self) -> frozenset[str]:
+        """Variables the step reads."""
+
+    @abstractmethod
+    def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """The parts, over the records of one site. Adding up the answers of two sites gives that of both together."""
+
+    @property
+    def length(self) -> int:
+        """Numbers in the vector."""
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+    def answer(self, columns: Columns) -> FloatArray:
+        """``[length]``: the parts as one vector.
+
+        Raises:
+            InvalidInputError: If the vector would have more than :data:`MOST_NUMBERS`, or a variable is not there.
+            RecordsError: If the records do not allow the step.
+        """
+        unknown = sorted(self.variables() - columns.values.keys())
+        if unknown or self.length > MOST_NUMBERS:
+            raise InvalidInputError(
+                f"expected known variables and at most {MOST_NUMBERS} numbers in a step, got {self.length} and unknown {unknown}",
+                remedy="use a coarser grid or fewer terms, and variables of the contract",
+            )
+        parts = self.summarise(columns)
+        shapes = self.shapes()
+        if {name: np.shape(parts[name]) for name in parts} != dict(shapes):
+            raise InternalError(
+                f"expected parts {dict(shapes)}, got { ({name: np.shape(parts[name]) for name in parts}) }"
+            )
+        return np.concatenate([np.ravel(parts[name]) for name in shapes]).astype(np.float64)
+
+    def parts(self, total: FloatArray) -> Sums:
+        """A summed vector under the names of its parts."""
+        found: dict[str, FloatArray] = {}
+        start = 0
+        for name, shape in self.shapes().items():
+            size = math.prod(shape)
+            found[name] = total[start : start + size].reshape(shape)
+            start += size
+        if start != len(total):
+            raise InternalError(f"expected a vector of {start} numbers, got {len(total)}")
+        return found
+
+
+ResultT = TypeVar("ResultT")
+Solver = Generator[Step, Sums, ResultT]
+"""Yields steps, receives their sums, returns a result."""

@@ -1,0 +1,35 @@
+"""Every step that a site answers, told apart by its ``kind``. Nothing else is summed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from federation.statistics.association import MantelHaenszelStep
+from federation.statistics.counts import CountStep
+from federation.statistics.cox_steps import CoxLikelihoodStep, CoxRiskStep, GramStep
+from federation.statistics.descriptive_steps import HistogramStep, LevelCountStep, MomentStep
+from federation.statistics.glm_steps import CrossProductStep, ScoreStep
+from federation.statistics.meta_analysis import SiteEstimateStep, SitePrecisionStep
+from federation.statistics.principal_components import CovarianceStep
+from federation.statistics.survival_steps import LogRankStep, RiskTableStep
+
+AnyStep = Annotated[
+    CountStep
+    | MomentStep
+    | HistogramStep
+    | LevelCountStep
+    | CrossProductStep
+    | ScoreStep
+    | GramStep
+    | CoxRiskStep
+    | CoxLikelihoodStep
+    | RiskTableStep
+    | LogRankStep
+    | MantelHaenszelStep
+    | SiteEstimateStep
+    | SitePrecisionStep
+    | CovarianceStep,
+    Field(discriminator="kind"),
+]

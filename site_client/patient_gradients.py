@@ -1,0 +1,76 @@
+"""Which way the clipped gradients of a private step are made: stacked kernels where they cover the network, else Opacus.
+
+The choice follows from public things alone: the network, the grid and the declared number of patients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from federation.identifiers import TaskKind
+from federation.models.stacked.network import stacked_network
+from federation.privacy.clipping import GRID_BITS, FloatArray
+from federation.privacy.promise import MechanismSpec
+from federation.privacy.summation import leaves_room
+from site_client.dp_step import PatientGradients
+from site_client.kernel_step import KernelGradients, pass_length
+from site_client.patients import IndexArray, PatientDataset
+
+_MOST_DECLARED: Final = 2**21
+"""Declared patients up to which a site's records are far below what sums are known to be right for."""
+
+
+class ClippedSums(Protocol):
+    """What gives the clipped sums of drawn patients."""
+
+    def clipped_sum(self, patients: IndexArray, *, clipping_norm: float) -> FloatArray:
+        """``[D]`` whole grid steps; zero if nobody was drawn."""
+        ...
+
+
+@contextmanager
+def patient_gradients(
+    model: nn.Module,
+    dataset: PatientDataset,
+    *,
+    task: TaskKind,
+    mechanism: MechanismSpec,
+    grid_bits: int = GRID_BITS,
+    theta: Tensor | None = None,
+    pass_records: int | None = None,
+) -> Generator[ClippedSums]:
+    """Clipped gradients of one model on one data set, at the model's values of every moment.
+
+    Args:
+        model: Covered by the kernels or not.
+        dataset: The site's training patients.
+        task: Sets the loss.
+        mechanism: Its public divisor says how many patients a step expects.
+        grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
+        theta: ``[D]`` float32 that the model's parameters are views of; ``None``: the values of now are copied, and stay.
+        pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn.
+    """
+    network = stacked_network(model)
+    declared = mechanism.divisor / mechanism.sampling_probability
+    if network is None or declared > _MOST_DECLARED or not leaves_room(network.num_parameters, grid_bits=grid_bits):
+        length = math.ceil(mechanism.divisor) if pass_records is None else pass_records
+        with PatientGradients(model, dataset, task=task, pass_records=length, grid_bits=grid_bits) as gradients:
+            yield gradients
+        return
+    if theta is None:
+        theta = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
+    yield KernelGradients(
+        model,
+        network,
+        theta.unsqueeze(0),
+        dataset,
+        task=task,
+        pass_records=pass_length(math.ceil(mechanism.divisor)) if pass_records is None else pass_records,
+        grid_bits=grid_bits,
+    )

@@ -1,0 +1,109 @@
+"""From a site's records to the columns of an analysis: cohort, selection, missing values, and what makes records unusable."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from federation.data.contract import (
+    Binary,
+    Categorical,
+    DataContract,
+    ImputeMissing,
+    Ordinal,
+    Variable,
+)
+from federation.data.encoding import imputed_value
+from federation.errors import ImplausibleValueError, UnknownCodeError
+from federation.statistics.requests import Selection, StatisticsTerms
+from federation.statistics.step import Columns
+from site_client.patients import FloatArray, Records
+from site_client.selection import select
+
+_ANY: Final = ImputeMissing(value=0)
+"""Stands for "may be missing" while records are selected; nothing is imputed by it."""
+
+
+def selected_records(records: Records, *, terms: StatisticsTerms, selection: Selection) -> Records:
+    """The patients of an analysis, one record each.
+
+    Of a patient with several records one is kept, by a keyed hash that no value influences.
+
+    Args:
+        records: All of the site, as a source gives them.
+        terms: Contract and cohort.
+        selection: Of the analysis.
+
+    Raises:
+        RecordsError: A needed value is missing that the contract forbids to be missing, or a code is unknown.
+        ManifestError: A criterion or a variable does not fit the contract.
+    """
+    contract = terms.contract
+    _check_codes(records, contract)
+    definition = terms.cohort.model_copy(
+        update={"inclusion": (*terms.cohort.inclusion, *selection.where), "max_records_per_patient": 1}
+    )
+    needed = {contract.variable(name).name for name in selection.complete}
+    relaxed = contract.model_copy(
+        update={
+            "variables": tuple(v if v.name in needed else _may_be_missing(v) for v in contract.variables),
+            "outcome": contract.outcome if contract.outcome.name in needed else _may_be_missing(contract.outcome),
+        }
+    )
+    return select(records, contract=relaxed, definition=definition).records
+
+
+def as_columns(records: Records, *, terms: StatisticsTerms, selection: Selection) -> Columns:
+    """The selected records as columns: what must be known is imputed where the contract says so, the rest is left as it is.
+
+    Args:
+        records: From :func:`selected_records`.
+        terms: Supplies the imputed constants.
+        selection: Of the analysis.
+    """
+    values: dict[str, FloatArray] = dict(records.values)
+    for name in selection.complete:
+        variable = terms.contract.variable(name)
+        if isinstance(variable.missing, ImputeMissing):
+            known = values[name]
+            values[name] = np.where(np.isnan(known), imputed_value(variable, variable.missing), known)
+    return Columns(values=values, records=len(records))
+
+
+def _may_be_missing(variable: Variable) -> Variable:
+    return variable.model_copy(update={"missing": _ANY})
+
+
+def _check_codes(records: Records, contract: DataContract) -> None:
+    for variable in contract.columns:
+        column = records.values[variable.name]
+        levels = _num_levels(variable)
+        known = column[~np.isnan(column)]
+        if not np.isfinite(known).all():
+            raise ImplausibleValueError(
+                "expected finite numbers, got infinity",
+                site=records.site,
+                variable=variable.name,
+                remedy="correct the records or the mapping",
+            )
+        if levels is None:
+            continue
+        strange = int(np.count_nonzero((known < 0) | (known >= levels) | (known != np.rint(known))))
+        if strange:
+            raise UnknownCodeError(
+                f"expected levels of the contract, got {strange} records with another",
+                site=records.site,
+                variable=variable.name,
+                remedy="map the code to a level of the contract, or ask the study lead to add the level",
+            )
+
+
+def _num_levels(variable: Variable) -> int | None:
+    match variable:
+        case Binary():
+            return 2
+        case Categorical() | Ordinal():
+            return len(variable.levels)
+        case _:
+            return None

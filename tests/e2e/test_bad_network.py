@@ -1,0 +1,137 @@
+"""Acceptance test 29: messages are lost, late, doubled and out of order, and links are cut one way; the study comes to its end.
+
+Simulated and seeded, with real agents and secure sums: a delay beyond the deadline is a lost answer that arrives later, when
+nobody waits for it any more. ``COHORTIUM_NETWORK_ROUNDS=10000`` makes the slow test as long as the acceptance test.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from aggregator.transport import SiteReply
+from federation.errors import QuorumError
+from federation.study.manifest import StudyManifest
+from federation.study.result import StudyResult
+from site_client.agent import SiteAgent
+from site_client.ledger.ledger import Ledger
+from tests.masked_study import SITES, Lossy, agents, masked_manifest, run
+from tests.small_study import private
+
+pytestmark = [pytest.mark.e2e]
+
+LOSS, LATE, DOUBLE, CUT = 0.3, 0.2, 0.3, 0.05
+CUT_LASTS, CALM_LASTS = 6, 12
+
+
+class BadNetwork(Lossy):
+    """A transport that behaves as badly as its seed says.
+
+    Args:
+        found: The agents.
+        seed: Of everything that goes wrong.
+    """
+
+    def __init__(self, found: Mapping[str, SiteAgent], seed: int) -> None:
+        super().__init__(found)
+        self._random = random.Random(seed)
+        self._past: dict[str, list[bytes]] = {site: [] for site in found}
+        self._cut: dict[str, tuple[str, int]] = {}
+        self._calm = 0
+        self.lost, self.doubled, self.late, self.cuts = 0, 0, 0, 0
+
+    def calm_down(self) -> None:
+        """For some exchanges all sites can be reached."""
+        self._calm = CALM_LASTS
+
+    def exchange(self, requests: Mapping[str, bytes]) -> Iterator[SiteReply]:
+        self._calm -= 1
+        for site in self._random.sample(sorted(requests), len(requests)):
+            reply = self._deliver(site, requests[site], is_spared=self._calm > 0)
+            self._past[site] = [*self._past[site][-5:], requests[site]]
+            yield reply
+
+    def _deliver(self, site: str, content: bytes, *, is_spared: bool) -> SiteReply:
+        if self._past[site] and self._random.random() < LATE:
+            self.late += 1
+            list(self.inline.exchange({site: self._random.choice(self._past[site])}))
+        to_site, from_site = self._is_open(site) if not is_spared else (True, True)
+        if not to_site:
+            return SiteReply(site, None, "deadline")
+        (reply,) = self.inline.exchange({site: content})
+        if self._random.random() < DOUBLE:
+            self.doubled += 1
+            (again,) = self.inline.exchange({site: content})
+            assert again.content == reply.content
+        return reply if from_site else SiteReply(site, None, "deadline")
+
+    def _is_open(self, site: str) -> tuple[bool, bool]:
+        """Whether this request arrives, and whether its answer does."""
+        if site not in self._cut and self._random.random() < CUT:
+            self.cuts += 1
+            self._cut[site] = (self._random.choice(["to", "from"]), CUT_LASTS)
+        way, left = self._cut.pop(site, ("", 0))
+        if left > 1:
+            self._cut[site] = (way, left - 1)
+        lost = self._random.random() < LOSS
+        self.lost += lost
+        on_its_way_there = self._random.random() < 1 / 2
+        return way != "to" and not (lost and on_its_way_there), way != "from" and not (lost and not on_its_way_there)
+
+
+def _agreed(folder: Path, rounds: int) -> StudyManifest:
+    schedule = {"rounds": rounds, "local_steps": 1, "batch_size": 16, "optimiser": {"learning_rate": 0.1}}
+    privacy = private(epsilon=8.0, steps=rounds)
+    return masked_manifest(folder, schedule=schedule, privacy=privacy, evaluation={"release": "none"})
+
+
+def _to_its_end(study: StudyManifest, folder: Path, network: BadNetwork) -> StudyResult:
+    while True:
+        try:
+            return run(study, folder, network)
+        except QuorumError:
+            # Then the sites can be reached for a while, and the study must get on.
+            before = _rounds_done(folder)
+            network.calm_down()
+            try:
+                return run(study, folder, network)
+            except QuorumError:
+                assert _rounds_done(folder) > before, "no progress although all sites were reachable"
+
+
+def _rounds_done(folder: Path) -> int:
+    return len(list((folder / "coordinator").glob("round-*.json")))
+
+
+def _check(folder: Path, rounds: int, seed: int) -> None:
+    study = _agreed(folder, rounds)
+    network = BadNetwork(agents(folder, study), seed)
+    result = _to_its_end(study, folder, network)
+    assert min(network.lost, network.doubled, network.late, network.cuts) > rounds // 20
+    assert [entry.round_number for entry in result.rounds] == list(range(1, rounds + 1))
+    assert all(len(entry.contributors) >= study.aggregation.quorum for entry in result.rounds)
+    for site in SITES:
+        with Ledger.open(folder / "sites" / site / "ledger.sqlite", clock=lambda: dt.datetime.now(tz=dt.UTC)) as ledger:
+            assert ledger.verify().intact
+            # Reserved and computed once, whatever was asked how often: a second charge of a release is not possible in the file.
+            for entry in result.rounds:
+                if site in entry.contributors:
+                    found = ledger.find(study.digest, f"train/{entry.round_number}")
+                    assert found is not None
+                    assert found.state == "sent"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_study_over_a_bad_network_ends(tmp_path: Path, seed: int) -> None:
+    _check(tmp_path, 8, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_long_study_over_a_bad_network_ends(tmp_path: Path) -> None:
+    _check(tmp_path, int(os.environ.get("COHORTIUM_NETWORK_ROUNDS", "300")), seed=3)

@@ -1,0 +1,58 @@
+"""The fold's floors move the bytes they claim to, and its memory is measured so that a hoarding fold would show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from aggregator.folding import WeightedFold
+from aggregator.running_sums import FloatVector
+from experiments.benchmarks import folds
+from experiments.benchmarks.benches import Effort
+from experiments.benchmarks.folds import (
+    bytes_of_a_fold,
+    flower_aggregate,
+    fold_benches,
+    fold_memory,
+    in_place,
+    our_fold,
+)
+
+
+def test_every_way_of_folding_runs() -> None:
+    update = np.ones(1000, dtype=np.float32)
+    for work in (
+        our_fold(update, threads=1),
+        our_fold(update, threads=None),
+        bytes_of_a_fold(update),
+        in_place(update),
+    ):
+        assert work() is None
+    assert flower_aggregate(update)() is None
+
+
+def test_the_fold_is_measured_against_all_its_floors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "_QUICK_SIZE", 1000)
+    found = fold_benches()[0].run(Effort(quick=True))
+    assert [item.name for item in found.measurements] == [
+        "fold_memory_speed", "fold_cores_memory_speed", "fold_numpy", "fold_flower",
+    ]  # fmt: skip
+
+
+def test_memory_does_not_grow_with_the_sites() -> None:
+    few, many, growth = fold_memory(size=200_000)
+    assert few.value > 8 * 200_000
+    assert growth.value == pytest.approx(many.value / few.value, abs=1e-3)
+    assert growth.value < 1.05
+
+
+def test_a_fold_that_keeps_the_updates_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hoarding(WeightedFold):
+        def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
+            self.sums[site] = contribution["update"].astype(np.float64)
+            self.total_weight += weight
+
+    monkeypatch.setattr(folds, "WeightedFold", Hoarding)
+    assert fold_memory(size=2000)[2].value > 5

@@ -1,0 +1,69 @@
+"""The message benchmark: nothing runs before it is measured, and nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import pytest
+
+from experiments.benchmarks.alternation import measure
+from experiments.benchmarks.messages import RunningPair, message_comparisons
+from experiments.benchmarks.stock_flower import StockFlower
+from federation.errors import TransportError
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(socket, "AF_UNIX") or not hasattr(os, "killpg"), reason="needs Unix sockets and process groups"
+)
+
+
+def test_comparisons_are_cheap_to_make_and_closing_twice_is_no_harm() -> None:
+    running = RunningPair()
+    names = [comparison.name for comparison in message_comparisons(running)]
+    assert names == ["flower_round_2_sites", "flower_round_10_sites", "gate_message"]
+    running.close()
+    running.close()
+
+
+def test_stock_processes_and_their_children_are_ended(tmp_path) -> None:
+    stock = StockFlower(tmp_path, sites=1, content_bytes=1)
+    script = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); time.sleep(600)"
+    stock._start("fake", sys.executable, "-c", script, environment=os.environ)
+    group = stock._processes[0].pid
+    assert members(group)
+    stock.close()
+    assert not members(group)
+    stock.close()
+
+
+def members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_stock_process_that_dies_ends_the_wait(tmp_path) -> None:
+    stock = StockFlower(tmp_path, sites=1, content_bytes=1)
+    stock._start("fake", sys.executable, "-c", "raise SystemExit(3)", environment=os.environ)
+    with pytest.raises(TransportError, match="stock Flower"):
+        stock.round()
+    stock.close()
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")  # Flower's own
+@pytest.mark.parametrize("name", ["flower_round_2_sites", "gate_message"])
+def test_both_ways_do_the_work(name: str) -> None:
+    running = RunningPair()
+    try:
+        (comparison,) = [found for found in message_comparisons(running) if found.name == name]
+        measured = measure(comparison, repetitions=1)
+    finally:
+        running.close()
+    assert measured.ours > 0
+    assert measured.floor > 0

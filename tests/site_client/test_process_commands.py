@@ -131,7 +131,7 @@ def test_stop_ends_the_process_that_holds_the_lock_and_waits(site: Site) -> None
     logs_folder(site.layout).mkdir()
     code = (
         "import signal, sys, threading, pathlib; from site_client.running import only_one; "
-        "from site_client.site_home import SiteLayout; stop = threading.Event(); "
+        "from site_client.home_paths import SiteLayout; stop = threading.Event(); "
         "signal.signal(signal.SIGTERM, lambda number, frame: stop.set()); "
         "exec('with only_one(SiteLayout(pathlib.Path(sys.argv[1]))): stop.wait()')"
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -94,13 +92,10 @@ def test_faults_of_the_clip_are_caught(fault, monkeypatch: pytest.MonkeyPatch) -
     assert not _audit(one_release(2.0)).passed
 
 
-@pytest.mark.parametrize("times", [2.0, math.inf], ids=["to twice the norm", "not at all"])
+@pytest.mark.parametrize("times", [2.0, 12.0])
 def test_faults_of_the_clip_in_kernels_are_caught(times: float, monkeypatch: pytest.MonkeyPatch) -> None:
     original = kernel_step.clipping_factors
-    largest = np.finfo(np.float64).max
-    monkeypatch.setattr(
-        kernel_step, "clipping_factors", lambda norms, bound: original(norms, min(times * bound, largest))
-    )
+    monkeypatch.setattr(kernel_step, "clipping_factors", lambda norms, bound: original(norms, times * bound))
     assert not _audit(one_release(2.0)).passed
 
 

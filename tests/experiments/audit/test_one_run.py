@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from experiments.audit.one_run import audit_one_run
 from federation.privacy.accounting import spent
 from federation.privacy.clipping import to_grid
 from federation.privacy.noise import noisy_mean
-from site_client import dp_step, kernel_step, patient_gradients, training
+from site_client import dp_step, patient_gradients, training
 from tests.experiments.audit.audited_study import DELTA, audited_manifest, subject
 from tests.small_study import contract
 
@@ -28,13 +27,6 @@ def test_the_bound_is_within_the_claim_and_not_empty() -> None:
 
 
 def test_training_without_clipping_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_step, "clipping_factors", lambda norms, _bound: torch.ones_like(norms))
-    found = audit_one_run(subject())
-    assert found.lower_bound_epsilon > 8
-    assert not found.passed
-
-
-def test_training_without_clipping_by_opacus_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
     def unclipped(gradients, *, clipping_norm, **_):
         return to_grid(gradients.copy(), clipping_norm=clipping_norm).sum(axis=0)
 

@@ -48,6 +48,7 @@ class PatientGradients:
         pass_records: Records that go through the model at once, about as many as are drawn in a step. Public: it must not
             depend on the records. Memory may set a lower bound.
         grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
+        room: By which part gradients are clipped shorter, see :func:`federation.privacy.clipping.clipped_sum`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class PatientGradients:
         task: TaskKind,
         pass_records: int = SHORTEST_PASS,
         grid_bits: int = GRID_BITS,
+        room: float = 0.0,
     ) -> None:
         self._hooked = GradSampleModule(model, loss_reduction="sum")
         self._parameters = list(model.parameters())
@@ -65,6 +67,7 @@ class PatientGradients:
         self._dataset = dataset
         self._task: TaskKind = task
         self._grid_bits = grid_bits
+        self._room = room
         fitting = _GRADIENT_BYTES // max(1, _BYTES_PER_VALUE * self._size)
         self._physical_records = _pass_length(pass_records, fitting=fitting)
         # Rows of a patient are adjacent: patient p has rows first[p] to first[p + 1].
@@ -97,11 +100,11 @@ class PatientGradients:
             if owners[start] == open_owner:
                 sums[0] += open_sum[0]
             else:
-                total += clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits)
+                total += clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits, room=self._room)
             # The last patient may go on in the next physical batch, so it is not clipped yet.
             open_owner, open_sum = int(owners[batch][-1]), sums[-1:]
-            total += clipped_sum(sums[:-1], clipping_norm=clipping_norm, grid_bits=self._grid_bits)
-        return total + clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits)
+            total += clipped_sum(sums[:-1], clipping_norm=clipping_norm, grid_bits=self._grid_bits, room=self._room)
+        return total + clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits, room=self._room)
 
     def _rows_of(self, patients: IndexArray) -> tuple[IndexArray, IndexArray]:
         """Row numbers of the patients' records, and for each the position of its patient."""

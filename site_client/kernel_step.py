@@ -31,6 +31,7 @@ from federation.privacy.summation import (
     SHORTEST_PASS,
     clipping_factors,
     cut_to_grid,
+    room_for_rounding,
     working_norm,
 )
 from site_client.dp_step import PatientGradients
@@ -186,8 +187,15 @@ class KernelGradients:
         return (self._first[patients][owners] + within).astype(np.int64), owners.astype(np.int64)
 
     def _by_opacus(self, patients: IndexArray, *, clipping_norm: float) -> FloatArray:
+        # As short as all others: a patient that comes or goes moves the sum of the others in its last bits, too, by the passes
+        # that they share and by how norms are computed.
         with PatientGradients(
-            self._model, self._dataset, task=self._task, pass_records=self._records, grid_bits=self._grid_bits
+            self._model,
+            self._dataset,
+            task=self._task,
+            pass_records=self._records,
+            grid_bits=self._grid_bits,
+            room=room_for_rounding(self._network.num_parameters, grid_bits=self._grid_bits),
         ) as gradients:
             return gradients.clipped_sum(patients, clipping_norm=clipping_norm)
 

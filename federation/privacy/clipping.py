@@ -83,16 +83,21 @@ def to_grid(clipped: FloatArray, *, clipping_norm: float, grid_bits: int = GRID_
     return np.trunc(scaled, out=scaled)
 
 
-def clipped_sum(gradients: FloatArray, *, clipping_norm: float, grid_bits: int = GRID_BITS) -> FloatArray:
+def clipped_sum(
+    gradients: FloatArray, *, clipping_norm: float, grid_bits: int = GRID_BITS, room: float = 0.0
+) -> FloatArray:
     """Clip the patients' gradients and add them up in grid steps.
 
     Args:
         gradients: ``[P, D]``, one row per patient; P may be 0.
         clipping_norm: Positive.
         grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
+        room: By which part the gradients are clipped shorter, where something else moves with the same patient
+            (:mod:`federation.privacy.summation`).
 
     Returns:
-        ``[D]`` whole numbers as float64. Adding or removing a patient changes it by at most ``2**grid_bits`` in L2 norm.
+        ``[D]`` whole numbers as float64. Adding or removing a patient changes it by at most ``(1 - room) 2**grid_bits`` in
+        L2 norm.
     """
-    clipped = clip(gradients, clipping_norm=clipping_norm)
+    clipped = clip(gradients, clipping_norm=clipping_norm * (1.0 - room))
     return to_grid(clipped, clipping_norm=clipping_norm, grid_bits=grid_bits).sum(axis=0)

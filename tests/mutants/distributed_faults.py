@@ -53,8 +53,8 @@ MUTANTS: Final = (
     Mutant(
         "gradients on a finer grid than the noise",
         _STEP,
-        "total += clipped_sum(sums[:-1], clipping_norm=clipping_norm, grid_bits=self._grid_bits)",
-        "total += clipped_sum(sums[:-1], clipping_norm=clipping_norm, grid_bits=self._grid_bits + 1)",
+        "total += clipped_sum(sums[:-1], clipping_norm=clipping_norm, grid_bits=self._grid_bits, room=self._room)",
+        "total += clipped_sum(sums[:-1], clipping_norm=clipping_norm, grid_bits=self._grid_bits + 1, room=self._room)",
         (_OF_ROUNDS,),
     ),
     Mutant(

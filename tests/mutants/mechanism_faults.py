@@ -70,6 +70,13 @@ MUTANTS: Final = (
         ("tests/federation/models/stacked/test_kernels.py",),
     ),
     Mutant(
+        "kernels: patients that are apart take all of the clipping norm",
+        "site_client/kernel_step.py",
+        "            room=room_for_rounding(self._network.num_parameters, grid_bits=self._grid_bits),\n",
+        "",
+        ("tests/site_client/test_kernel_step.py",),
+    ),
+    Mutant(
         "kernels: patients that are apart are added twice",
         "site_client/kernel_step.py",
         "        factors[apart] = 0.0\n",

@@ -48,7 +48,7 @@ MUTANTS: Final = (
     Mutant(
         "the last patient of a batch unclipped",
         _STEP,
-        "return total + clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits)",
+        "return total + clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits, room=self._room)",
         "return total + np.trunc(np.nan_to_num(open_sum) * (2.0**24 / clipping_norm)).sum(axis=0)",
         (_REPLAY,),
     ),

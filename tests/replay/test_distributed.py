@@ -50,14 +50,14 @@ def _no_clip(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         dp_step,
         "clipped_sum",
-        lambda rows, *, clipping_norm, grid_bits: np.trunc(rows * (2.0**grid_bits / clipping_norm)).sum(axis=0),
+        lambda rows, *, clipping_norm, grid_bits, **_: np.trunc(rows * (2.0**grid_bits / clipping_norm)).sum(axis=0),
     )
 
 
 def _finer_grid(patch: pytest.MonkeyPatch) -> None:
     original = dp_step.clipped_sum
     patch.setattr(
-        dp_step, "clipped_sum", lambda rows, *, clipping_norm, grid_bits: original(
+        dp_step, "clipped_sum", lambda rows, *, clipping_norm, grid_bits, **_: original(
             rows, clipping_norm=clipping_norm, grid_bits=grid_bits + 1
         )
     )  # fmt: skip

@@ -64,6 +64,20 @@ def test_sums_are_those_of_opacus(name: str, lengths: list[int], norm: float) ->
     assert _close(ours, theirs, data.num_patients)
 
 
+@pytest.mark.parametrize("records", [100, 40], ids=["longer than a pass", "cancelling"])
+def test_a_patient_apart_leaves_room_for_what_moves_with_it(records: int) -> None:
+    # Adding it moves the others' sum in its last bits: its own part must not take all of the clipping norm.
+    data = _data([records])
+    features = data.features.copy()
+    if records == 40:
+        features[:] = np.where(np.arange(records)[:, None] % 2, 30.0, 30.5)
+    outcomes = np.tile([0.0, 1.0], records // 2).astype(np.float32)
+    odd = PatientDataset(features.astype(np.float32), outcomes, data.patient_index, data.feature_names)
+    ours, theirs = _sums(SPECS["linear"], odd, norm=0.01, records=64)
+    assert np.linalg.norm(theirs) > 2**24 * (1 - 1e-5), "it is clipped"
+    assert np.linalg.norm(ours) <= 2**24 * (1 - room_for_rounding(ours.size))
+
+
 def test_patients_whose_records_cancel_are_counted_once() -> None:
     data = _data([1, 40, 1])
     features, outcomes = data.features.copy(), data.outcomes.copy()

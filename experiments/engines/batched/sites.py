@@ -34,6 +34,7 @@ from federation.privacy.distributed import noisy_share
 from federation.privacy.keystream import KeyStream
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams
+from federation.privacy.summation import room_for_rounding
 from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
 from site_client.dp_step import PatientGradients
@@ -232,7 +233,10 @@ class BatchedSites:
                 data.features[own], data.outcomes[own], np.zeros(len(own), dtype=np.int64), data.feature_names
             )
             load(self._module, theta.cpu().numpy())
-            with PatientGradients(self._module, patient, task=self._manifest.task, grid_bits=grid_bits) as gradients:
+            room = room_for_rounding(self._network.num_parameters, grid_bits=grid_bits)
+            with PatientGradients(
+                self._module, patient, task=self._manifest.task, grid_bits=grid_bits, room=room
+            ) as gradients:
                 return torch.from_numpy(gradients.clipped_sum(np.zeros(1, dtype=np.int64), clipping_norm=norm))
 
         return clipped

@@ -183,7 +183,8 @@ class RecordGradients:
         counted = factors.unsqueeze(2)
         for item in self._products:
             weighted = item.outputs.mul_(counted)
-            item.weight.view(total).baddbmm_(weighted.transpose(1, 2), item.inputs)
+            # Added up by itself first: a product that starts from the total rounds at every record as coarsely as the total.
+            item.weight.view(total).add_(torch.bmm(weighted.transpose(1, 2), item.inputs))
             if item.bias is not None:
                 item.bias.of(total).add_(weighted.sum(dim=1))
         for span, gradients in self._rows:

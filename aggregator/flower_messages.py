@@ -6,6 +6,7 @@ The gateway of a site writes and reads the same (:mod:`site_client.gateway.app`)
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ MESSAGE_TYPES: Final = {
 RECORD: Final = "cohortium"
 """Name of the first record; the next ones have a number behind it: ``cohortium.1``, ``cohortium.2``."""
 PIECE_BYTES: Final = 4 * 1024 * 1024
+_LOG: Final = logging.getLogger("cohortium.coordinator")
 _LOST_SECONDS: Final = 200.0
 """Without another part of a reply. A SuperLink gives up after 180 s, but for one that was killed meanwhile and does not know."""
 
@@ -126,7 +128,7 @@ class RepliesOnTheirWay:
             pull: Asks for a part.
 
         Returns:
-            A reply that is whole now, an error for one that is lost, or ``None``.
+            A reply that is whole now, an error for one that is lost or cannot be read, or ``None``.
         """
         for request, reply in list(self._replies.items()):
             is_lost = self._fetch(reply, pull)
@@ -150,9 +152,14 @@ class RepliesOnTheirWay:
 
 def _whole(reply: _Reply) -> Message:
     identifier = reply.message.metadata.message_id
-    message = inflate_object_from_contents(identifier, reply.parts)
+    try:
+        message = inflate_object_from_contents(identifier, reply.parts)
+    except Exception as failure:  # noqa: BLE001 - a site wrote these bytes: whatever is wrong with them is that site's drop-out
+        _LOG.warning("a reply cannot be read: %s", type(failure).__name__)
+        return _lost(reply)
     if not isinstance(message, Message):
-        raise TransportError(f"expected a message, got {type(message).__name__}")
+        _LOG.warning("a reply is no message: %s", type(message).__name__)
+        return _lost(reply)
     message.metadata.__dict__["_message_id"] = identifier
     return message
 

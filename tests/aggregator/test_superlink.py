@@ -189,6 +189,23 @@ def test_the_rest_of_a_reply_that_the_superlink_has_given_up_is_an_error(monkeyp
     assert inbox.confirmed == []
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"Unheard 0\x00", b"ConfigRecord 4\x00\xff\xff\xff\xff"])
+def test_a_reply_that_cannot_be_read_is_its_sites_and_stops_nobody(monkeypatch, replies, content: bytes) -> None:
+    for broken in (leaf(replies["a"]), replies["a"].object_id):
+        inbox = Inbox(monkeypatch, replies)
+        inbox.parts[broken] = content
+        found = dict(inbox.look("a", "b") + inbox.look("a", "b"))
+        assert found["a"].has_error()
+        assert from_pieces(found["b"].content) == b"bbb"
+        assert replies["a"].object_id not in inbox.confirmed
+
+
+def test_a_reply_that_is_another_object_is_no_message(monkeypatch, replies) -> None:
+    inbox = Inbox(monkeypatch, replies)
+    inbox.parts[replies["a"].object_id] = inbox.parts[leaf(replies["a"])]
+    assert dict(inbox.look("a", "b") + inbox.look("a", "b"))["a"].has_error()
+
+
 def test_a_reply_without_another_part_for_minutes_is_lost_but_a_slow_one_is_not(replies) -> None:
     now = [0.0]
     waiting = RepliesOnTheirWay(clock=lambda: now[0])

@@ -13,10 +13,9 @@ from aggregator.checkpoints import CheckpointStore, CoordinatorState
 from aggregator.direct_rounds import DirectSites
 from aggregator.evaluation import Evaluation
 from aggregator.held_out_gate import HeldOutGate, HeldOutLoss
-from aggregator.reaching import reach
+from aggregator.reaching import Reached, reach
 from aggregator.rounds import WeightedFold
 from aggregator.tracking import Tracker
-from aggregator.traffic import ByteCounter, CountedTransport
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.build import build_algorithm
@@ -72,9 +71,6 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
         PrivacyRefusedError: If somebody would observe a study of real patients.
     """
     _check_observer(study, observe)
-    counter = ByteCounter()
-    if not isinstance(transport, DirectSites):
-        transport = CountedTransport(transport, counter)
     algorithm = build_algorithm(study.algorithm)
     state = checkpoints.latest() or start_state(study, algorithm)
     resumed_from = state.round_number
@@ -84,29 +80,12 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
     gate = HeldOutGate.of(study, held_out, prepared)
     for result in state.history:
         tracker.record_round(result)  # what was committed but not yet recorded when the last run ended
-    for round_number in range(resumed_from + 1, study.schedule.rounds + 1):
+    while state.round_number < study.schedule.rounds:
         started = clock()
-        fold = reached.train(
-            round_number=round_number,
-            parameters=state.parameters.astype(np.float32),
-            broadcast=algorithm.broadcast(state.server),
-            prepared=prepared,
+        advanced, result = _take_round(
+            study, state, algorithm=algorithm, reached=reached, gate=gate, prepared=prepared, observe=observe
         )
-        advanced, rolled_back = gate.pass_on(state, advance(algorithm, state, fold))
-        found = reached.evaluate(
-            round_number=advanced.round_number, parameters=advanced.parameters.astype(np.float32), prepared=prepared
-        )
-        result = summarise(study, before=state, after=advanced, fold=fold, found=found)
-        observed = {} if observe is None else dict(observe(advanced.parameters.astype(np.float32), prepared))
-        traffic = counter.taken()
-        result = replace(
-            result,
-            seconds=clock() - started,
-            observed=observed,
-            rolled_back=rolled_back,
-            bytes_sent=traffic.sent,
-            bytes_received=traffic.received,
-        )
+        result = replace(result, seconds=clock() - started)
         history = (*state.history, result)
         state = replace(advanced, history=history, heads=keeper.heads)
         checkpoints.save(state)
@@ -119,6 +98,38 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
         prepared=prepared,
         resumed_from=resumed_from,
     )
+
+
+def _take_round(
+    study: StudyManifest,
+    state: CoordinatorState,
+    *,
+    algorithm: FederatedAveraging,
+    reached: Reached,
+    gate: HeldOutGate,
+    prepared: PreparedFeatures | None,
+    observe: Observe | None,
+) -> tuple[CoordinatorState, RoundResult]:
+    """Train, step and evaluate once: the state after the round, and what it gave but for its duration."""
+    fold = reached.train(
+        round_number=state.round_number + 1,
+        parameters=state.parameters.astype(np.float32),
+        broadcast=algorithm.broadcast(state.server),
+        prepared=prepared,
+    )
+    advanced, rolled_back = gate.pass_on(state, advance(algorithm, state, fold))
+    released = advanced.parameters.astype(np.float32)
+    found = reached.evaluate(round_number=advanced.round_number, parameters=released, prepared=prepared)
+    observed = {} if observe is None else dict(observe(released, prepared))
+    traffic = reached.traffic()
+    result = replace(
+        summarise(study, before=state, after=advanced, fold=fold, found=found),
+        observed=observed,
+        rolled_back=rolled_back,
+        bytes_sent=traffic.sent,
+        bytes_received=traffic.received,
+    )
+    return advanced, result
 
 
 def _check_observer(study: StudyManifest, observe: Observe | None) -> None:

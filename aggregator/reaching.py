@@ -8,6 +8,7 @@ from aggregator.evaluation import Evaluation, evaluate_round
 from aggregator.preparation import prepare_features
 from aggregator.rounds import WeightedFold, collect_updates
 from aggregator.secure_sums import SecureSums
+from aggregator.traffic import ByteCounter, CountedTransport, Traffic
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.fedavg import State
@@ -28,7 +29,9 @@ class OverAWire:
         keeper: HeadKeeper,
         streams: RandomStreams | None,
     ) -> None:
-        self._study, self._transport, self._checkpoints = study, transport, checkpoints
+        self._study, self._checkpoints = study, checkpoints
+        self._counter = ByteCounter()
+        self._transport = transport = CountedTransport(transport, self._counter)
         self._keeper, self._streams = keeper, streams
         masked = study.aggregation.masked is not None
         self._sums = SecureSums(study, transport, folder=checkpoints.secure_folder) if masked else None
@@ -66,6 +69,10 @@ class OverAWire:
             prepared=prepared,
             sums=self._sums,
         )
+
+    def traffic(self) -> Traffic:
+        """Bytes since the last call."""
+        return self._counter.taken()
 
 
 class InThisProcess:
@@ -107,6 +114,13 @@ class InThisProcess:
             self._study, self._sites, round_number=round_number, parameters=parameters, prepared=prepared
         )
 
+    def traffic(self) -> Traffic:
+        """None: there are no messages."""
+        return Traffic()
+
+
+Reached = OverAWire | InThisProcess
+
 
 def reach(
     study: StudyManifest,
@@ -115,7 +129,7 @@ def reach(
     checkpoints: CheckpointStore,
     keeper: HeadKeeper,
     streams: RandomStreams | None,
-) -> OverAWire | InThisProcess:
+) -> Reached:
     """The way to a study's sites."""
     if isinstance(sites, DirectSites):
         return InThisProcess(study, sites, checkpoints=checkpoints, keeper=keeper, streams=streams)

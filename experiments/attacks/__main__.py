@@ -16,9 +16,10 @@ from conf.loading import load
 from experiments.attacks.contest import Bout, Contest, prepare_contest
 from experiments.attacks.malice import ATTACKS, Attack
 from experiments.attacks.table import brier_table, contest_table, worst_kept
+from experiments.module_command import run_module
 from experiments.settings import SimulationSettings
 from federation.durable_files import write_durably
-from federation.errors import CohortiumError, ConfigurationError
+from federation.errors import ConfigurationError
 
 RULES: Final[dict[str, tuple[str, ...]]] = {
     "plain": ("aggregation=plain",),
@@ -114,10 +115,4 @@ def _chosen(names: list[str] | None, known: Sequence[str], what: str) -> tuple[s
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    try:
-        app()
-    except CohortiumError as failure:
-        Console(stderr=True).print(str(failure), markup=False, highlight=False)
-        raise SystemExit(failure.exit_code) from None
+    run_module(main)

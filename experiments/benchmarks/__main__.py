@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from experiments.module_command import run_module
 from federation.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -134,6 +135,4 @@ def _show(console: Console, run: Benchmarks) -> None:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    app()
+    run_module(main)

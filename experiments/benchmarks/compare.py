@@ -18,6 +18,7 @@ from rich.table import Table
 
 from experiments.benchmarks.goals import GOALS
 from experiments.benchmarks.records import Benchmarks, Measurement, read_benchmarks
+from experiments.module_command import run_module
 from federation.errors import InvalidInputError
 
 TOLERANCE: Final = 0.1
@@ -150,6 +151,4 @@ def _show(changes: tuple[Change, ...], *, same_machine: bool) -> None:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    app()
+    run_module(main)

@@ -13,6 +13,7 @@ from experiments.benchmarks.page_text import PAGE
 from experiments.benchmarks.peer_environment import ROOT
 from experiments.benchmarks.records import Benchmarks, Measurement, read_benchmarks, write_benchmarks
 from experiments.benchmarks.scale_plan import UnitCosts, bytes_in_words, plan, seconds_in_words
+from experiments.module_command import run_module
 from federation.durable_files import write_durably
 from federation.errors import InvalidInputError
 from federation.protocol.secure_sum.terms import MOST_SITES
@@ -207,6 +208,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    app()
+    run_module(main)

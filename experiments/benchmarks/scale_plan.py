@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.records import Benchmarks, read_benchmarks
+from experiments.module_command import run_module
 from federation.checks import positive
 from federation.errors import InvalidInputError
 from federation.protocol.secure_sum.terms import FEWEST_SITES, MOST_SITES, recommended_threshold
@@ -191,6 +192,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    app()
+    run_module(main)

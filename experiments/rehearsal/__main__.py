@@ -12,13 +12,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from experiments.module_command import run_module
 from experiments.rehearsal.closing import close_out
 from experiments.rehearsal.consortium import DESKS, Rehearsal
 from experiments.rehearsal.networks import Networks
 from experiments.rehearsal.reach import check_wall
 from experiments.rehearsal.records import RehearsedRecords, heart_disease, synthetic
 from experiments.rehearsal.troubles import Troubles
-from federation.errors import CohortiumError, ConfigurationError, RecordsUnreadableError
+from federation.errors import ConfigurationError, RecordsUnreadableError
 
 
 def main(
@@ -102,10 +103,4 @@ def _records(study: str, data: Path | None, folder: Path) -> RehearsedRecords:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    try:
-        app()
-    except CohortiumError as failure:
-        Console(stderr=True).print(str(failure), markup=False, highlight=False)
-        raise SystemExit(failure.exit_code) from None
+    run_module(main)

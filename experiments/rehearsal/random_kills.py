@@ -21,12 +21,13 @@ from numpy.random import Generator
 from rich.console import Console
 
 from aggregator.host.study_status import StudyStatus, read_status
+from experiments.module_command import run_module
 from experiments.rehearsal.closing import close_out
 from experiments.rehearsal.consortium import Rehearsal
 from experiments.rehearsal.keeper import COORDINATOR, Keeper
 from experiments.rehearsal.records import synthetic
 from experiments.rehearsal.warm_terminal import WarmTerminal
-from federation.errors import CohortiumError, StudyError
+from federation.errors import StudyError
 from federation.privacy.randomness import seeded_streams
 
 _BACK_SECONDS: Final = 300.0
@@ -182,10 +183,4 @@ def _with_stacks(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    try:
-        app()
-    except CohortiumError as failure:
-        Console(stderr=True).print(str(failure), markup=False, highlight=False)
-        raise SystemExit(failure.exit_code) from None
+    run_module(main)

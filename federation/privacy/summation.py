@@ -12,8 +12,8 @@ clipping norm in use is shorter than the promised one by both bounds:
   :data:`LONGEST_PASS` are off by at most ``2**-16`` clipping norms, and adding the at most ``2**18`` passes by ``2**-13``.
   Two neighbouring sums differ by twice that, below ``2**-11``; what is left covers the rounding of norms and factors.
 
-The patients who are treated apart are clipped as short: whoever comes or goes, the sum of the others may move in its last bits, since
-they share passes with other patients then.
+The patients who are treated apart are clipped as short: whoever comes or goes, the sum of the others may move in its last bits,
+since they share passes with other patients then.
 
 The noise is that of the promised clipping norm, so nothing changes in the accounting.
 """

@@ -64,14 +64,20 @@ class World:
         )  # fmt: skip
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "up\n"
+        self._shells: list[subprocess.Popen[str]] = []
         # The namespaces are those of unshare's child.
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         self.first_process = int(children.split()[0])
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+        for shell in (*self._shells, self._process):
+            shell.kill()
+            shell.communicate()
+
+    def ends(self, shell: subprocess.Popen[str]) -> None:
+        """A shell ends with the world."""
+        self._shells.append(shell)
 
 
 def world_is_possible() -> bool:
@@ -104,6 +110,7 @@ class Terminal:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             env=kept | {"DESK": str(desk), "CHECKOUT": str(ROOT), "OF_ROOT": of_root, "COLUMNS": "200", "NO_COLOR": "1"},
         )  # fmt: skip
+        world.ends(self._shell)
 
     def type(self, command: str, *, seconds: float, background: bool = False) -> Typed:
         """Type a command, and wait for its end unless it is one that stays.

@@ -92,10 +92,7 @@ def test_states_of_sites_that_are_not_there_are_said_so(tmp_path: Path) -> None:
         SiteStates(tmp_path, {"north": {"control": np.zeros(2)}}, resumed_from=3)
 
 
-def test_by_its_settings(tmp_path: Path) -> None:
-    manifest = study()
-    data = data_of(manifest)
-
+def _coordinating(manifest):
     def coordinate(sites, checkpoints):
         return run_study(
             manifest,
@@ -106,6 +103,14 @@ def test_by_its_settings(tmp_path: Path) -> None:
             on_round=lambda _: None,
         )
 
+    return coordinate
+
+
+def test_by_its_settings(tmp_path: Path) -> None:
+    manifest = study()
+    data = data_of(manifest)
+
+    coordinate = _coordinating(manifest)
     results = [
         run_batched(
             manifest,
@@ -129,16 +134,7 @@ def test_a_thousand_sites(tmp_path: Path) -> None:
     )
     data = data_of(manifest, sizes={entry["site"]: entry["training_patients"] for entry in roster})
 
-    def coordinate(sites, checkpoints):
-        return run_study(
-            manifest,
-            sites,
-            NullTracker(),
-            checkpoints=checkpoints,
-            clock=itertools.count().__next__,
-            on_round=lambda _: None,
-        )
-
+    coordinate = _coordinating(manifest)
     result = run_batched(
         manifest,
         data,

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aggregator.direct_rounds import Contribution, Parameters
+from experiments.engines.batched.apart import clipping_by_opacus
 from experiments.engines.batched.blocks import BlockPlan
 from experiments.engines.batched.descent import stacked_correction, stepping
 from experiments.engines.batched.plain import train_plainly
 from experiments.engines.batched.private import Apart, clipped_sums, draw, train_privately
 from experiments.engines.batched.site_states import SiteStates
-from experiments.engines.batched.stacking import IndexArray, Stack
+from experiments.engines.batched.stacking import Stack
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import LocalRound, State
 from federation.data.encoding import num_outputs
@@ -34,13 +34,11 @@ from federation.privacy.distributed import noisy_share
 from federation.privacy.keystream import KeyStream
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams
-from federation.privacy.summation import room_for_rounding
 from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
-from site_client.dp_step import PatientGradients
 from site_client.paid_evaluation import release_counts
 from site_client.paid_preparation import prepared_dataset, release_preparation
-from site_client.patients import PatientDataset, SiteData
+from site_client.patients import SiteData
 
 _RECORDS = 4096
 """Test records that go through the network at once."""
@@ -223,23 +221,14 @@ class BatchedSites:
         ]
 
     def _apart(self, block: Block, *, grid_bits: int = GRID_BITS) -> Apart:
-        """Clips one patient through Opacus."""
-        norm = self._manifest.mechanism(block.sites[0].site).clipping_norm
-
-        def clipped(site: int, rows: IndexArray, theta: Tensor) -> Tensor:
-            own = rows - block.stack.sites[site].start
-            data = prepared_dataset(block.sites[site].training, self._prepared)
-            patient = PatientDataset(
-                data.features[own], data.outcomes[own], np.zeros(len(own), dtype=np.int64), data.feature_names
-            )
-            load(self._module, theta.cpu().numpy())
-            room = room_for_rounding(self._network.num_parameters, grid_bits=grid_bits)
-            with PatientGradients(
-                self._module, patient, task=self._manifest.task, grid_bits=grid_bits, room=room
-            ) as gradients:
-                return torch.from_numpy(gradients.clipped_sum(np.zeros(1, dtype=np.int64), clipping_norm=norm))
-
-        return clipped
+        return clipping_by_opacus(
+            self._module,
+            [prepared_dataset(site.training, self._prepared) for site in block.sites],
+            block.stack,
+            task=self._manifest.task,
+            clipping_norm=self._manifest.mechanism(block.sites[0].site).clipping_norm,
+            grid_bits=grid_bits,
+        )
 
     def exact_metrics(self, *, parameters: Parameters, prepared: PreparedFeatures | None) -> Mapping[str, MetricSums]:
         """See :class:`~aggregator.direct_rounds.DirectSites`."""

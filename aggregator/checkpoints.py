@@ -71,6 +71,11 @@ class CheckpointStore:
         """Where secure sums keep what a restart needs."""
         return self._folder / "secure"
 
+    @property
+    def statistics_folder(self) -> Path:
+        """Where exact statistics keep their results, and what a restart needs."""
+        return self._folder / "statistics"
+
     def save(self, state: CoordinatorState) -> None:
         """Commit a round."""
         self.save_rounds(state, 1)

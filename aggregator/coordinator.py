@@ -96,6 +96,7 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
         rounds=state.history,
         parameters=state.parameters.astype(np.float32),
         prepared=prepared,
+        analyses=reached.analyse(),
         resumed_from=resumed_from,
     )
 

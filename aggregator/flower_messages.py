@@ -28,6 +28,7 @@ MESSAGE_TYPES: Final = {
     "train": "train.update",
     "evaluate": "evaluate.model",
     "prepare": "query.prepare",
+    "statistics": "query.statistics",
     "key_agreement": "query.key_agreement",
     "shares": "query.shares",
     "parcels": "query.shares",

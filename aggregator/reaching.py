@@ -8,12 +8,14 @@ from aggregator.evaluation import Evaluation, evaluate_round
 from aggregator.preparation import prepare_features
 from aggregator.rounds import WeightedFold, collect_updates
 from aggregator.secure_sums import SecureSums
+from aggregator.statistics.study_analyses import take_statistics
 from aggregator.traffic import ByteCounter, CountedTransport, Traffic
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.fedavg import State
 from federation.data.prepared_features import PreparedFeatures
 from federation.privacy.randomness import RandomStreams
+from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest
 
 
@@ -70,6 +72,10 @@ class OverAWire:
             sums=self._sums,
         )
 
+    def analyse(self) -> tuple[StudyAnalysis, ...]:
+        """The exact statistics that the study agreed on."""
+        return take_statistics(self._study, self._sums, folder=self._checkpoints.statistics_folder)
+
     def traffic(self) -> Traffic:
         """Bytes since the last call."""
         return self._counter.taken()
@@ -113,6 +119,10 @@ class InThisProcess:
         return evaluate_directly(
             self._study, self._sites, round_number=round_number, parameters=parameters, prepared=prepared
         )
+
+    def analyse(self) -> tuple[StudyAnalysis, ...]:
+        """None: statistics are masked, and sites that are one object here mask nothing."""
+        return ()
 
     def traffic(self) -> Traffic:
         """None: there are no messages."""

@@ -55,6 +55,8 @@ class SumRequest:
     content: Envelope = field(repr=False)
     envelope_for: Callable[[str, KeyBatch], Envelope] = field(repr=False)
     accept: Callable[[str, Envelope], None] = field(repr=False)
+    sites: frozenset[str] | None = None
+    """Sites that are asked, of those that hold keys; ``None``: all."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class SecureSums:
             f"expected a secure sum of at least {self._terms.minimum_survivors} sites for {request.purpose} in round "
             f"{request.round_number}, got none in {attempts} attempts (last: {reason}; {reasons}); nothing was opened",
             remedy="the sites' own logs say more; mend them and resume, or make a version of the study without them",
+            lost=dict(self._dropouts),
         )
 
     def _batch_for(self, request: SumRequest) -> KeyBatch:
@@ -142,7 +145,8 @@ class SecureSums:
         holders = self._terms.names(ready.holders)
         for site in sorted({member.site for member in self._terms.members} - set(holders)):
             self._dropouts.setdefault(site, "no_keys")
-        envelopes = {site: request.envelope_for(site, batch).to_bytes() for site in holders}
+        asked = [site for site in holders if request.sites is None or site in request.sites]
+        envelopes = {site: request.envelope_for(site, batch).to_bytes() for site in asked}
         for site, envelope in self._replies(envelopes):
             with self._or_lost(site):
                 request.accept(site, envelope)

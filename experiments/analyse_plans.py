@@ -1,31 +1,40 @@
-"""From the settings of an analysis to what the centre runs: selection, model and solver, checked against the contract."""
+"""From the settings of an analysis to the analysis as data, and to what the centre runs, checked against the contract."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from aggregator.statistics.analysing import Analysis
+from aggregator.statistics.analysing import Analysis, analysis_of
 from experiments.analyse_formula import read_formula
 from experiments.analyse_regression import regression_model
 from experiments.analyse_settings import AnalysisSettings
-from federation.data.contract import Binary, Continuous, DataContract, Integer, Variable
+from federation.data.contract import Continuous, DataContract, Integer
 from federation.errors import ConfigurationError
-from federation.statistics.association import mantel_haenszel
-from federation.statistics.cox import CoxModel, solve_cox
-from federation.statistics.descriptive import cross_tabulate, describe, level_names, numbers_of
-from federation.statistics.descriptive_steps import Levels, Scaled
-from federation.statistics.glm import solve_glm
-from federation.statistics.meta_analysis import meta_analysis
-from federation.statistics.principal_components import principal_components
+from federation.statistics.agreed_models import (
+    AgreedAnalysis,
+    AgreedCox,
+    AgreedCurves,
+    AgreedLogRank,
+    AgreedMetaAnalysis,
+    AgreedRegression,
+    check_survival,
+)
+from federation.statistics.agreed_tables import (
+    AgreedComponents,
+    AgreedCrossTable,
+    AgreedDescription,
+    AgreedOddsRatio,
+    expect_binary,
+    levels_of,
+    scaled_by_range,
+)
+from federation.statistics.cox import CoxModel
+from federation.statistics.descriptive import numbers_of
+from federation.statistics.descriptive_steps import Levels
 from federation.statistics.requests import Selection
-from federation.statistics.result import Findings
-from federation.statistics.step import Solver
-from federation.statistics.survival import curves, log_rank
 from federation.statistics.survival_steps import MOST_POINTS, Survival, TimeGrid
-
-Solving = Callable[[int], Solver[Findings]]
 
 BY_SITE: Final = "site"
 """As ``strata``: within sites."""
@@ -42,7 +51,22 @@ def plan(settings: AnalysisSettings, contract: DataContract) -> Analysis:
         ConfigurationError: If the settings do not fit the contract.
         ManifestError: If a variable is not in it.
     """
-    plans: dict[str, Callable[[AnalysisSettings, DataContract], tuple[frozenset[str], Solving]]] = {
+    return analysis_of(agree(settings, contract), contract, threshold=settings.threshold)
+
+
+def agree(settings: AnalysisSettings, contract: DataContract, *, name: str | None = None) -> AgreedAnalysis:
+    """The analysis as data, in which formulas are columns.
+
+    Args:
+        settings: As typed.
+        contract: Of the study.
+        name: Of the analysis in its study; ``None``: what kind of analysis it is.
+
+    Raises:
+        ConfigurationError: If the settings do not fit the contract.
+        ManifestError: If a variable is not in it.
+    """
+    plans: dict[str, Callable[[AnalysisSettings, DataContract, str], AgreedAnalysis]] = {
         "describe": _describe,
         "crosstab": _crosstab,
         "glm": _regression,
@@ -54,136 +78,118 @@ def plan(settings: AnalysisSettings, contract: DataContract) -> Analysis:
         "meta": _meta,
         "pca": _pca,
     }
-    variables, solver = plans[settings.analysis](settings, contract)
-    complete = tuple(sorted(variables | set(settings.complete)))
-    return Analysis(name=settings.analysis, selection=Selection(where=settings.where, complete=complete), solver=solver)
+    found = plans[settings.analysis](settings, contract, name or settings.analysis)
+    complete = tuple(sorted(found.variables() | set(settings.complete)))
+    chosen = found.model_copy(update={"selection": Selection(where=settings.where, complete=complete)})
+    chosen.check_against(contract)
+    return chosen
 
 
-def _describe(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
-    chosen: tuple[Variable, ...] = tuple(contract.variable(name) for name in settings.variables) or contract.columns
-    return frozenset(), lambda patients: describe(
-        chosen, patients=patients, threshold=settings.threshold, quantiles=settings.quantiles, bins=settings.bins
-    )
+def _describe(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedDescription:
+    described = settings.variables or tuple(variable.name for variable in contract.columns)
+    return AgreedDescription(name=name, described=described, quantiles=settings.quantiles, bins=settings.bins)
 
 
-def _crosstab(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
-    rows, columns = contract.variable(settings.rows or ""), contract.variable(settings.columns or "")
-    for variable in (rows, columns):
-        level_names(variable)  # refuses numbers
-    return frozenset({rows.name, columns.name}), lambda _: cross_tabulate(rows, columns, threshold=settings.threshold)
+def _crosstab(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedCrossTable:
+    rows, columns = (levels_of(contract.variable(each or "")) for each in (settings.rows, settings.columns))
+    return AgreedCrossTable(name=name, rows=rows.variable, columns=columns.variable)
 
 
-def _regression(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
+def _regression(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedRegression:
     model = regression_model(settings, contract)
     against = None
     if settings.against is not None:
         against = model.model_copy(update={"design": read_formula(settings.against, contract).design})
-    variables = model.variables() | (frozenset() if against is None else against.variables())
-    return variables, lambda patients: solve_glm(
-        model,
-        patients=patients,
-        threshold=settings.threshold,
-        confidence=settings.confidence,
-        ridge=settings.ridge,
-        against=against,
+    kind: Any = settings.analysis
+    return AgreedRegression(
+        name=name, kind=kind, model=model, against=against, ridge=settings.ridge, confidence=settings.confidence
     )
 
 
-def _kaplan_meier(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
-    survival = _survival(settings, contract)
-    grid = _grid(settings, contract)
-    group, names = _coded(settings.group, contract)
+def _kaplan_meier(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedCurves:
+    survival, grid = _survival(settings, contract), _grid(settings, contract)
+    group = _coded(settings.group, contract)
     if grid is None:
         raise ConfigurationError("analysis=kaplan_meier needs grid=...")
-    return survival.variables() | _names(group), lambda _: curves(
-        survival,
-        grid,
-        threshold=settings.threshold,
+    return AgreedCurves(
+        name=name,
+        survival=survival,
+        grid=grid,
+        group=None if group is None else group.variable,
         confidence=settings.confidence,
-        group=group,
-        names=names or ("all",),
     )
 
 
-def _log_rank(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
+def _log_rank(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedLogRank:
     survival = _survival(settings, contract)
-    group, names = _coded(settings.group, contract)
-    strata, grid = _strata(settings, contract), _grid(settings, contract)
+    group, strata = _coded(settings.group, contract), _strata(settings, contract)
     if group is None:
         raise ConfigurationError("analysis=log_rank needs group=...")
-    return survival.variables() | _names(group, strata), lambda _: log_rank(
-        survival, group, names, threshold=settings.threshold, grid=grid, strata=strata
+    return AgreedLogRank(
+        name=name,
+        survival=survival,
+        group=group.variable,
+        grid=_grid(settings, contract),
+        strata=None if strata is None else strata.variable,
     )
 
 
-def _cox(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
+def _cox(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedCox:
     read = read_formula(settings.formula or "", contract, has_intercept=False)
     if read.outcome:
         raise ConfigurationError(
             "expected no outcome in the formula of a Cox model: time and event are settings of their own",
             remedy="write for example formula='age + stage' time=months event=died",
         )
-    strata = _strata(settings, contract)
     model = CoxModel(
         survival=_survival(settings, contract),
         design=read.design,
         ties=settings.ties,
         grid=_grid(settings, contract),
-        strata=strata,
+        strata=_strata(settings, contract),
     )
-    variables = model.survival.variables() | read.design.variables() | _names(strata)
-    return variables, lambda patients: solve_cox(
-        model, patients=patients, threshold=settings.threshold, confidence=settings.confidence
-    )
+    return AgreedCox(name=name, model=model, confidence=settings.confidence)
 
 
-def _mantel_haenszel(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
+def _mantel_haenszel(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedOddsRatio:
     exposure, outcome = contract.variable(settings.exposure or ""), contract.outcome
     for variable in (exposure, outcome):
-        _expect_binary(variable)
+        expect_binary(variable)
     strata = _strata(settings, contract)
-    return frozenset({exposure.name, outcome.name}) | _names(strata), lambda _: mantel_haenszel(
-        exposure.name, outcome.name, threshold=settings.threshold, confidence=settings.confidence, strata=strata
+    return AgreedOddsRatio(
+        name=name,
+        exposure=exposure.name,
+        outcome=outcome.name,
+        strata=None if strata is None else strata.variable,
+        confidence=settings.confidence,
     )
 
 
-def _meta(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
+def _meta(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedMetaAnalysis:
     model = regression_model(settings, contract)
     names = model.design.names
     if settings.term not in names:
         raise ConfigurationError(f"term: expected one of {list(names)}, got {settings.term!r}")
     column = names.index(settings.term)
-    return model.variables(), lambda _: meta_analysis(
-        model, column, method=settings.method, confidence=settings.confidence
+    return AgreedMetaAnalysis(
+        name=name, model=model, column=column, method=settings.method, confidence=settings.confidence
     )
 
 
-def _pca(settings: AnalysisSettings, contract: DataContract) -> tuple[frozenset[str], Solving]:
-    chosen = tuple(contract.variable(name) for name in settings.variables) or numbers_of(contract)
-    numbers = tuple(_scaled(variable) for variable in chosen)
-    return frozenset(number.variable for number in numbers), lambda patients: principal_components(
-        numbers, patients=patients, components=settings.components, standardises=settings.standardise
+def _pca(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedComponents:
+    chosen = tuple(contract.variable(each) for each in settings.variables) or numbers_of(contract)
+    numbers = tuple(scaled_by_range(variable).variable for variable in chosen)
+    return AgreedComponents(
+        name=name, numbers=numbers, components=settings.components, standardise=settings.standardise
     )
-
-
-def _scaled(variable: Variable) -> Scaled:
-    if not isinstance(variable, Continuous | Integer):
-        raise ConfigurationError(
-            f"expected numbers for principal components, got {variable.name} of kind {variable.kind!r}",
-            remedy="name numbers in variables=[...]",
-        )
-    half = (variable.maximum - variable.minimum) / 2
-    return Scaled(variable=variable.name, centre=variable.minimum + half, scale=half)
 
 
 def _survival(settings: AnalysisSettings, contract: DataContract) -> Survival:
     time, event = contract.variable(settings.time or ""), contract.variable(settings.event or "")
-    entry = None if settings.entry is None else contract.variable(settings.entry)
-    for variable in (time, entry):
-        if variable is not None and not isinstance(variable, Continuous | Integer):
-            raise ConfigurationError(f"expected a number as a time, got {variable.name} of kind {variable.kind!r}")
-    _expect_binary(event)
-    return Survival(time=time.name, event=event.name, entry=None if entry is None else entry.name)
+    entry = None if settings.entry is None else contract.variable(settings.entry).name
+    survival = Survival(time=time.name, event=event.name, entry=entry)
+    check_survival(survival, contract)
+    return survival
 
 
 def _grid(settings: AnalysisSettings, contract: DataContract) -> TimeGrid | None:
@@ -201,23 +207,8 @@ def _grid(settings: AnalysisSettings, contract: DataContract) -> TimeGrid | None
 
 
 def _strata(settings: AnalysisSettings, contract: DataContract) -> Levels | None:
-    return None if settings.strata == BY_SITE else _coded(settings.strata, contract)[0]
+    return None if settings.strata == BY_SITE else _coded(settings.strata, contract)
 
 
-def _coded(name: str | None, contract: DataContract) -> tuple[Levels | None, tuple[str, ...]]:
-    if name is None:
-        return None, ()
-    names = level_names(contract.variable(name))
-    return Levels(variable=name, levels=len(names)), names
-
-
-def _names(*coded: Levels | None) -> frozenset[str]:
-    return frozenset(item.variable for item in coded if item is not None)
-
-
-def _expect_binary(variable: Variable) -> None:
-    if not isinstance(variable, Binary):
-        raise ConfigurationError(
-            f"expected a binary variable, got {variable.name} of kind {variable.kind!r}",
-            remedy="choose another variable",
-        )
+def _coded(name: str | None, contract: DataContract) -> Levels | None:
+    return None if name is None else levels_of(contract.variable(name))

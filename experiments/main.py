@@ -24,7 +24,7 @@ from aggregator.authority.commands import app as consortium_app
 from aggregator.commands import app as study_app
 from aggregator.host.commands import app as aggregator_app
 from aggregator.tracking_commands import app as tracking_app
-from experiments import analyse_commands, audit_commands, commands, plan_commands, rehearse_commands
+from experiments import agree_commands, analyse_commands, audit_commands, commands, plan_commands, rehearse_commands
 from federation.errors import (
     CohortiumError,
     InternalError,
@@ -45,6 +45,12 @@ EXTRA_OF_PACKAGE: Final = {
     "sklearn": "simulation",
     "dp_accounting": "simulation",
     "formulaic": "simulation",
+    "bed_reader": "genotypes",
+    "pydicom": "images",
+    "nibabel": "images",
+    "PIL": "images",
+    "wfdb": "signals",
+    "edfio": "signals",
     "mlflow": "aggregator",
     "jinja2": "aggregator",
     "matplotlib": "aggregator",
@@ -73,6 +79,7 @@ app.command("audit")(audit_commands.audit)
 app.command("analyse")(analyse_commands.analyse)
 app.add_typer(commands.studies_app, name="studies")
 app.add_typer(commands.sweep_app, name="sweep")
+agree_commands.register(study_app)
 plan_commands.register(study_app)
 rehearse_commands.register(study_app)
 for part in (proposal_commands, launch_commands, release_commands):

@@ -23,7 +23,6 @@ from federation.data.prepared_features import PreparedFeatures
 from federation.errors import CohortiumError, InternalError, PrivacyRefusedError, TransportError
 from federation.models.build import build_model
 from federation.models.parameters import flatten, load
-from federation.privacy.distributed import NoiseShare
 from federation.privacy.independence import check_independence
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import fresh_streams, seeded_streams
@@ -34,13 +33,13 @@ from federation.protocol.messages import (
     Refusal,
     SecureSumReply,
     SecureSumRequest,
+    StatisticsRequest,
     TrainReply,
     TrainRequest,
     read_envelope,
 )
 from federation.study.evaluation_tables import expected_counts
 from site_client.compression import compressed_arrays, compressed_lengths
-from site_client.distributed_step import noisy_gradient_sum
 from site_client.masked_replies import masked_reply
 from site_client.paid_preparation import prepared_dataset, requested_map
 from site_client.release_desk import ReleaseDesk
@@ -48,11 +47,11 @@ from site_client.release_gate import check_release
 from site_client.site_folder import SiteFolder, read_patients
 from site_client.study_ledger import open_study_ledger
 from site_client.study_replies import (
-    SUM,
     exact_metrics,
     paid_counts_reply,
     prefixed,
     preparation_counts_reply,
+    shared_step_reply,
     training_lengths,
 )
 from site_client.training import train_locally
@@ -100,6 +99,7 @@ class SiteAgent:
         ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock) if self._is_private else None
         self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest)
         self._participant = folder.participant(self._streams) if self._manifest.aggregation.masked is not None else None
+        self._statistics = folder.statistics(self._manifest, self._participant)
         if self._is_private:
             check_independence(self._model, (len(self._data.training.feature_names),))
 
@@ -147,6 +147,8 @@ class SiteAgent:
                 return self._sent(envelope, self._prepare(envelope))
             case SecureSumRequest():
                 return self._secure_step(header, envelope)
+            case StatisticsRequest():
+                return self._statistics.answer(header, envelope)
             case _:
                 raise TransportError(f"expected a request, got {header.kind}")
 
@@ -226,7 +228,15 @@ class SiteAgent:
         load(self._model, start)
         share = manifest.noise_share()
         if share is not None:
-            return self._shared(round_number, share, prepared)
+            return shared_step_reply(
+                self._model,
+                self._data,
+                manifest=manifest,
+                share=share,
+                round_number=round_number,
+                prepared=prepared,
+                streams=self._streams.child("training", self._site).child("distributed", round_number),
+            )
         training = train_locally(
             self._model,
             prepared_dataset(self._data.training, prepared),
@@ -249,20 +259,6 @@ class SiteAgent:
         return Envelope(
             TrainReply(study=self._digest, site=self._site, round_number=round_number, event=training.event), arrays
         )
-
-    def _shared(self, round_number: int, share: NoiseShare, prepared: PreparedFeatures | None) -> Envelope:
-        """One step over the patients of all sites: this site's gradients and its share of the noise."""
-        total = noisy_gradient_sum(
-            self._model.train(),
-            prepared_dataset(self._data.training, prepared),
-            task=self._manifest.task,
-            mechanism=self._manifest.mechanism(self._site),
-            share=share,
-            streams=self._streams.child("training", self._site).child("distributed", round_number),
-        )
-        event = self._manifest.training_event()
-        header = TrainReply(study=self._digest, site=self._site, round_number=round_number, event=event)
-        return Envelope(header, {SUM: total.astype(np.float64)})
 
     def _evaluate(self, header: EvaluateRequest, envelope: Envelope) -> bytes:
         manifest, round_number = self._manifest, header.round_number

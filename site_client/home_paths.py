@@ -85,6 +85,11 @@ class SiteLayout:
         return self.folder / "studies"
 
     @property
+    def answers(self) -> Path:
+        """Folder of hashes of the patients that answers of exact statistics were about, over all studies."""
+        return self.folder / "answers"
+
+    @property
     def run(self) -> Path:
         """Folder of what lives as long as the processes."""
         return self.folder / "run"

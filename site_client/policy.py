@@ -46,6 +46,12 @@ class SitePolicy(Document):
     """What a study may release about performance."""
     allow_preparation: bool = False
     """Whether a study may count quantiles and levels, with noise, before its first round."""
+    allow_exact_statistics: bool = False
+    """Whether a study may take exact statistics by secure sums. They carry no noise."""
+    min_statistics_threshold: Count | None = None
+    """Exact statistics: smallest number of patients that a count may show."""
+    max_statistics_sums: Count | None = None
+    """Exact statistics: sums over the whole study."""
     allow_test_seed: bool = False
     """Whether a study on synthetic or public records may be repeatable; on patients it never may."""
     max_records_per_patient: Count | None = None

@@ -77,6 +77,9 @@ def _choices(policy: SitePolicy, proposal: Proposal) -> Iterator[Violation]:
         yield from _one_of("allowed_noise", policy.allowed_noise, manifest.privacy.noise)
     if manifest.preparation is not None and not policy.allow_preparation:
         yield Violation(rule="allow_preparation", allowed="no preparation", wanted="noisy counts before round 1")
+    if manifest.statistics is not None and not policy.allow_exact_statistics:
+        wanted = f"{len(manifest.statistics.analyses)} analyses"
+        yield Violation(rule="allow_exact_statistics", allowed="no exact statistics", wanted=wanted)
     if proposal.test_seed is not None and not policy.allow_test_seed:
         yield Violation(rule="allow_test_seed", allowed="no seed", wanted="repeatable noise")
 
@@ -88,6 +91,10 @@ def _limits_of_size(policy: SitePolicy, manifest: StudyManifest, site: str) -> I
     declared = manifest.entry(site).training_patients
     yield from _at_least("min_training_patients", policy.min_training_patients, declared)
     yield from _at_most("max_rounds", policy.max_rounds, manifest.schedule.rounds)
+    if manifest.statistics is not None:
+        spec = manifest.statistics
+        yield from _at_least("min_statistics_threshold", policy.min_statistics_threshold, spec.threshold)
+        yield from _at_most("max_statistics_sums", policy.max_statistics_sums, spec.most_sums)
 
 
 def _limits_of_privacy(policy: SitePolicy, manifest: StudyManifest) -> Iterator[Violation]:

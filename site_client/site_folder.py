@@ -31,7 +31,9 @@ from federation.protocol.ledger_head import LedgerHead
 from federation.study.manifest import StudyManifest, read_sealed
 from site_client.ledger.key_file import read_key
 from site_client.patients import PatientDataset, SiteData
+from site_client.records_file import RecordsAt
 from site_client.secure_participant import SecureParticipant
+from site_client.statistics.study_statistics import StudyStatistics
 
 _DIGEST_BYTES: Final = 32
 
@@ -90,6 +92,7 @@ class SiteFolder:
         seed: int | None,
         ledger: Path | None = None,
         identity: Path | None = None,
+        records: RecordsAt | None = None,
     ) -> SiteFolder:
         """Set up the folder; a folder of the same study and site is kept as it is.
 
@@ -103,6 +106,7 @@ class SiteFolder:
                 own beside it, whose cap is the study's promise; for synthetic and public cohorts only.
             identity: File of the site's signing key (:mod:`site_client.ledger.key_file`, without ``.key``); a study with secure
                 aggregation needs it.
+            records: The site's records; a study with exact statistics needs them.
 
         Raises:
             CheckpointError: If the folder belongs to another study.
@@ -126,6 +130,8 @@ class SiteFolder:
             "ledger": None if ledger is None else str(ledger.resolve()),
             "identity": None if identity is None else str(identity.resolve()),
         }
+        if records is not None:
+            settings |= {"records": str(records.file.resolve()), "answers": str(records.answers.resolve())}
         write_durably(path / "site.json", json.dumps(settings).encode())
         write_durably(path / "manifest.json", manifest.sealed().encode())
         return folder
@@ -135,7 +141,7 @@ class SiteFolder:
         return read_sealed((self.path / "manifest.json").read_bytes())
 
     def settings(self) -> dict[str, str | int | None]:
-        """``site``, ``seed``, ``patients``, ``ledger`` and ``identity``."""
+        """``site``, ``seed``, ``patients``, ``ledger``, ``identity``; with statistics ``records`` and ``answers``."""
         return json.loads((self.path / "site.json").read_text())
 
     def participant(self, streams: RandomStreams) -> SecureParticipant:
@@ -163,6 +169,13 @@ class SiteFolder:
             key=key,
             streams=streams.child("secure", site),
         )
+
+    def statistics(self, manifest: StudyManifest, participant: SecureParticipant | None) -> StudyStatistics:
+        """The record side of the study's exact statistics."""
+        settings = self.settings()
+        known = "records" in settings
+        at = RecordsAt(Path(str(settings["records"])), Path(str(settings["answers"]))) if known else None
+        return StudyStatistics(manifest=manifest, participant=participant, records=at)
 
     def last_state(self, before_round: int) -> State | None:
         """The algorithm's state after the last round before ``before_round``, or ``None``."""

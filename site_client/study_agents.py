@@ -25,6 +25,8 @@ from federation.study.manifest import StudyManifest
 from site_client.agent import SiteAgent
 from site_client.extraction import extract
 from site_client.home_paths import SiteLayout
+from site_client.records_file import FILE as RECORDS_FILE
+from site_client.records_file import RecordsAt, write_records
 from site_client.site_folder import SiteFolder, write_patients
 from site_client.sources.mapping import read_mapping
 from site_client.sources.tables import TableSource
@@ -120,6 +122,9 @@ class StudyAgents:
             seed=proposal.test_seed,
             ledger=layout.ledger if layout.ledger.is_file() else None,
             identity=layout.identity_key.with_suffix(""),
+            records=None
+            if manifest.statistics is None
+            else RecordsAt(patients.with_name(RECORDS_FILE), layout.answers),
         )
         return SiteAgent(folder, clock=self._clock)
 
@@ -143,15 +148,18 @@ def prepare_patients(layout: SiteLayout, manifest: StudyManifest, *, site: str, 
     if path.is_file():
         return path
     mapping = mapping_file(layout, manifest.study)
+    source, today = TableSource(read_mapping(mapping), folder=mapping.parent), now.astimezone().date()
     extracted = extract(
-        TableSource(read_mapping(mapping), folder=mapping.parent),
+        source,
         site=site,
         contract=manifest.contract,
         definition=manifest.cohort,
         task=manifest.task,
         preprocessing=manifest.preprocessing,
-        today=now.astimezone().date(),
+        today=today,
     )
+    if manifest.statistics is not None:
+        write_records(path.with_name(RECORDS_FILE), source.read(manifest.contract, today=today))
     write_patients(path, extracted.data)
     path.chmod(0o600)
     return path

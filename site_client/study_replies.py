@@ -11,9 +11,12 @@ from torch import nn
 from federation.algorithms.fedavg import FederatedAveraging, LocalRound, State
 from federation.data.preparation import PreparationSpec
 from federation.data.prepared_features import PreparedFeatures
+from federation.privacy.distributed import NoiseShare
 from federation.privacy.events import PrivacyEvent
-from federation.protocol.messages import Envelope, EvaluateReply, PrepareReply
+from federation.privacy.randomness import RandomStreams
+from federation.protocol.messages import Envelope, EvaluateReply, PrepareReply, TrainReply
 from federation.study.manifest import StudyManifest
+from site_client.distributed_step import noisy_gradient_sum
 from site_client.evaluation import evaluate
 from site_client.paid_evaluation import release_counts
 from site_client.paid_preparation import prepared_dataset, release_preparation
@@ -90,3 +93,38 @@ def preparation_counts_reply(
     """The noisy counts of preparation, charged as ``event``."""
     counts = release_preparation(data.training, spec=spec, contract=manifest.contract, generator=generator)
     return Envelope(PrepareReply(study=manifest.digest, site=data.site, event=event), counts)
+
+
+def shared_step_reply(
+    model: nn.Module,
+    data: SiteData,
+    *,
+    manifest: StudyManifest,
+    share: NoiseShare,
+    round_number: int,
+    prepared: PreparedFeatures | None,
+    streams: RandomStreams,
+) -> Envelope:
+    """One step over the patients of all sites: this site's gradients and its share of the noise.
+
+    Args:
+        model: At the round's parameters.
+        data: Its training patients are used.
+        manifest: With distributed privacy.
+        share: Grid and noise.
+        round_number: From 1.
+        prepared: The public map of the features.
+        streams: Secret, of the round.
+    """
+    total = noisy_gradient_sum(
+        model.train(),
+        prepared_dataset(data.training, prepared),
+        task=manifest.task,
+        mechanism=manifest.mechanism(data.site),
+        share=share,
+        streams=streams,
+    )
+    header = TrainReply(
+        study=manifest.digest, site=data.site, round_number=round_number, event=manifest.training_event()
+    )
+    return Envelope(header, {SUM: total.astype(np.float64)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
+from site_client.statistics_in_words import statistics_in_words
 
 
 def what_leaves(manifest: StudyManifest) -> list[str]:
@@ -18,6 +19,7 @@ def what_leaves(manifest: StudyManifest) -> list[str]:
         found.append(f"the mean gradient of the training steps, {rounds} times, protected in the same way")
     found += _preparation(manifest)
     found += _evaluation(manifest)
+    found += statistics_in_words(manifest)
     if manifest.aggregation.masked is not None:
         every = manifest.aggregation.masked.rounds_per_agreement
         found.append(f"public keys and encrypted shares of keys, every {every} rounds; they say nothing about patients")

@@ -131,6 +131,7 @@ class StudyCoordinator:
 
         from aggregator.app import GridTransport
         from aggregator.coordinator import run_study
+        from aggregator.host.committed_rounds import unrecorded_rounds
         from aggregator.host.starting_point import study_checkpoints
         from aggregator.superlink import Link
 
@@ -153,11 +154,14 @@ class StudyCoordinator:
             self._status.change(phase="running")
             tracker.start(self._study, tags={"cohortium.proposal": self._proposal.digest})
             self._give_checkpoints_our_key()
+            checkpoints = study_checkpoints(self._layout, self._place, self._proposal)
+            for committed in unrecorded_rounds(self._layout.audit, self._study.digest, checkpoints):
+                self._note_round(committed)
             result = run_study(
                 self._study,
                 self._transport(grid),
                 tracker,
-                checkpoints=study_checkpoints(self._layout, self._place, self._proposal),
+                checkpoints=checkpoints,
                 clock=time.monotonic,
                 on_round=self._round_done,
                 streams=self._streams(),
@@ -180,9 +184,12 @@ class StudyCoordinator:
         return self._participation.gone()
 
     def _round_done(self, result: RoundResult) -> None:
+        self._note_round(result)
+        self._heed_requests()
+
+    def _note_round(self, result: RoundResult) -> None:
         self._status.round_done(result)
         self._record("round_committed", round_number=result.round_number)
-        self._heed_requests()
 
     def _heed_requests(self) -> None:
         """Between rounds: pause, stop, or find that the study may not run any more.

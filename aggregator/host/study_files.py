@@ -10,6 +10,7 @@ from aggregator.host.study_outcome import FINAL_MODEL
 from aggregator.host.study_place import StudyPlace
 from aggregator.report.deployed import deployed_report
 from aggregator.report.html import write_report
+from aggregator.statistics.figures import analysis_files
 from federation.durable_files import write_durably
 from federation.governance.proposals import Proposal
 from federation.study.model_file import model_bytes
@@ -21,6 +22,8 @@ _PACKAGES: Final = ("cohortium", "torch", "flwr", "numpy")
 def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult, *, now: dt.datetime) -> None:
     """Write ``manifest.json``, ``model.safetensors``, ``report.json`` and ``report.html`` into the study's folder.
 
+    Exact statistics go to ``statistics/``: a JSON file for each analysis, and its figure.
+
     Args:
         place: The study's folder.
         proposal: What was agreed.
@@ -30,6 +33,9 @@ def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult
     manifest = proposal.manifest
     write_durably(place.folder / "manifest.json", manifest.sealed().encode())
     write_durably(place.folder / FINAL_MODEL, model_bytes(manifest.digest, result.parameters, result.prepared))
+    for analysis in result.analyses:
+        for name, content in analysis_files(analysis).items():
+            write_durably(place.folder / "statistics" / name, content)
     report = deployed_report(
         manifest,
         result,

@@ -14,7 +14,9 @@ from typing import Final
 
 from aggregator.statistics.earlier_counts import EarlierCounts
 from aggregator.statistics.links import Sums
+from federation.data.contract import DataContract
 from federation.errors import QuorumError
+from federation.statistics.agreed import Agreed
 from federation.statistics.counts import CountStep
 from federation.statistics.disclosure import check_total
 from federation.statistics.requests import Selection, StatisticsTerms, StepRequest
@@ -38,6 +40,21 @@ class Analysis:
     name: str
     selection: Selection
     solver: Callable[[int], Solver[Findings]] = field(repr=False)
+
+
+def analysis_of(agreed: Agreed, contract: DataContract, *, threshold: int) -> Analysis:
+    """An agreed analysis as the centre runs it.
+
+    Args:
+        agreed: As data.
+        contract: Of the study.
+        threshold: Smallest number of patients that a count may show.
+    """
+    return Analysis(
+        name=str(agreed.as_data()["kind"]),
+        selection=agreed.selection,
+        solver=lambda patients: agreed.solver(contract, patients=patients, threshold=threshold),
+    )
 
 
 @dataclass

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from aggregator.report.figures import DASHES, INK, PALETTE, QUIET, Axes, draw_png, draw_svg, legend_below
 from federation.errors import InvalidInputError
-from federation.statistics.result import AnalysisResult, Cell, Table
+from federation.statistics.result import AnalysisResult, Cell, StudyAnalysis, Table
 
 _ROW: Final = 26.0
 _FRAME: Final = 110.0
@@ -25,6 +26,15 @@ def figure_files(result: AnalysisResult) -> dict[str, bytes]:
     draw, height = _drawing(result)
     svg = draw_svg(name, draw, width=520, height=height)
     return {f"{name}.svg": svg.encode(), f"{name}.png": draw_png(draw, width=520, height=height)}
+
+
+def analysis_files(analysis: StudyAnalysis) -> dict[str, bytes]:
+    """File name to content of an analysis of a launched study: what it found, or why it found nothing, and its figure."""
+    files = {f"{analysis.name}.json": analysis.model_dump_json(indent=1).encode()}
+    if analysis.result is not None:
+        drawn = figure_files(analysis.result)
+        files |= {f"{analysis.name}{Path(name).suffix}": content for name, content in drawn.items()}
+    return files
 
 
 def _drawing(result: AnalysisResult) -> tuple[Callable[[Axes], None], float]:

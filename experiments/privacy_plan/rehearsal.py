@@ -160,18 +160,24 @@ def rehearsal_site(
         ManifestError: If hardly any generated patient meets the cohort definition, or the site is not in the roster.
         RecordsError: If generated records are not ready for the study, such as a site below the cohort's smallest size.
     """
-    cohort = manifest.cohort
-    several = min(cohort.max_records_per_patient, MOST_RECORDS)
-    settings = settings.model_copy(update={"max_records_per_patient": several})
     return extract(
-        GeneratedSource(_admitted(manifest, site, streams=streams, settings=settings)),
+        GeneratedSource(rehearsal_records(manifest, site, streams=streams, settings=settings)),
         site=site,
         contract=manifest.contract,
-        definition=cohort,
+        definition=manifest.cohort,
         task=manifest.task,
         preprocessing=manifest.preprocessing,
         today=dt.date.max,
     )
+
+
+def rehearsal_records(
+    manifest: StudyManifest, site: str, *, streams: RandomStreams, settings: HospitalSettings = ASSUMPTIONS
+) -> Records:
+    """The records from which :func:`rehearsal_site` extracts; arguments and errors as there."""
+    several = min(manifest.cohort.max_records_per_patient, MOST_RECORDS)
+    settings = settings.model_copy(update={"max_records_per_patient": several})
+    return _admitted(manifest, site, streams=streams, settings=settings)
 
 
 def _admitted(manifest: StudyManifest, site: str, *, streams: RandomStreams, settings: HospitalSettings) -> Records:

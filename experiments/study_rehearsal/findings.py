@@ -10,6 +10,7 @@ from experiments.study_rehearsal.report import Finding, RehearsedRound, Unpluggi
 from experiments.study_rehearsal.wire import Exchange
 from federation.errors import CohortiumError
 from federation.privacy.promise import PatientLevelPrivacy
+from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest
 
 
@@ -112,3 +113,13 @@ def findings_of_run(
     if largest > limit:
         text = f"the largest message has {largest} bytes; Flower sends it in pieces through a gate that takes {limit} at once"
         yield Finding(severity="note", text=text)
+
+
+def findings_of_statistics(analyses: Sequence[StudyAnalysis]) -> Iterator[Finding]:
+    """Which exact statistics gave a result on generated patients, and at how many sums."""
+    for analysis in analyses:
+        if analysis.result is None:
+            yield Finding(severity="warning", text=f"statistics {analysis.name}: no result, {analysis.reason}")
+        else:
+            text = f"statistics {analysis.name}: {analysis.result.steps} sums over {len(analysis.result.sites)} sites"
+            yield Finding(severity="note", text=text)

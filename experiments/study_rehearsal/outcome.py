@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from experiments.study_rehearsal.report import MessageCost, RehearsedRound, Unplugging
 from experiments.study_rehearsal.wire import Exchange, Plug
 from federation.errors import CohortiumError
+from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult
 
@@ -24,6 +25,7 @@ class Run:
         exchanges: Every request.
         lost: Kinds of the requests that the unplugged site did not get.
         failure: What ended it early.
+        analyses: Exact statistics.
     """
 
     manifest: StudyManifest
@@ -32,6 +34,7 @@ class Run:
     exchanges: Sequence[Exchange]
     lost: Sequence[str]
     failure: CohortiumError | None
+    analyses: Sequence[StudyAnalysis] = ()
 
 
 def rounds_of(done: Run) -> tuple[RehearsedRound, ...]:

@@ -16,8 +16,13 @@ from aggregator.tracking import NullTracker
 from experiments.engines.inline import InlineTransport
 from experiments.identities import with_own_identities
 from experiments.preparation import PreparedSites
-from experiments.privacy_plan.rehearsal import rehearsal_site, rehearsal_streams
-from experiments.study_rehearsal.findings import findings_of_manifest, findings_of_run, spare_sites
+from experiments.privacy_plan.rehearsal import rehearsal_records, rehearsal_site, rehearsal_streams
+from experiments.study_rehearsal.findings import (
+    findings_of_manifest,
+    findings_of_run,
+    findings_of_statistics,
+    spare_sites,
+)
 from experiments.study_rehearsal.outcome import Run, message_costs, rounds_of, unplugging
 from experiments.study_rehearsal.relabelling import DEFAULT_PATIENTS, rehearsed
 from experiments.study_rehearsal.report import RehearsalReport
@@ -25,10 +30,12 @@ from experiments.study_rehearsal.wire import Plug, RehearsalWire
 from experiments.study_run import held_out_loss
 from federation.data.encoding import feature_names
 from federation.errors import CohortiumError, InvalidInputError
-from federation.privacy.randomness import seeded_streams
+from federation.privacy.randomness import RandomStreams, seeded_streams
+from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
 from site_client.agent import SiteAgent
+from site_client.records_file import RecordsAt, write_records
 from site_client.site_folder import SiteFolder, write_patients
 from site_client.what_leaves import what_leaves
 
@@ -106,6 +113,7 @@ def rehearse(study: StudyManifest, wishes: Wishes, *, today: dt.date, on_round: 
                 unplugged=unplugged,
                 failure=done.failure,
             ),
+            *findings_of_statistics(done.analyses),
         ),
         failure="" if done.failure is None else type(done.failure).__name__,
         seconds=time.monotonic() - started,
@@ -135,6 +143,7 @@ def released(study: StudyManifest) -> list[str]:
     found = [f"the model after round {study.schedule.rounds}: {study.model.kind}, of {features} encoded features"]
     if study.preparation is not None:
         found.append("the public map of the features, from noisy counts")
+    found += [f"exact statistics: {each.name}" for each in (study.statistics.analyses if study.statistics else ())]
     if not times:
         return [*found, "nothing about how well it does"]
     whose = "over all sites" if study.evaluation.release == "sum" else "of each site and over all"
@@ -162,6 +171,7 @@ def _run(study: StudyManifest, plug: Plug | None, *, folder: Path, seed: int, on
                 patients=path,
                 seed=seed,
                 identity=identities.get(site),
+                records=_records(manifest, site, streams=streams, folder=folder),
             )
         ).handle
         for site, path in files.items()
@@ -174,12 +184,22 @@ def _run(study: StudyManifest, plug: Plug | None, *, folder: Path, seed: int, on
         on_round(result)
 
     failure: CohortiumError | None = None
+    analyses: tuple[StudyAnalysis, ...] = ()
     try:
-        _coordinate(sites, wire, folder=folder / "coordinator", seed=seed, on_round=note)
+        analyses = _coordinate(sites, wire, folder=folder / "coordinator", seed=seed, on_round=note).analyses
     except CohortiumError as stopped:
         failure = stopped
     patients = {site.site: site.training.num_patients for site in data}
-    return Run(manifest, patients, results, wire.exchanges, wire.lost, failure)
+    return Run(manifest, patients, results, wire.exchanges, wire.lost, failure, analyses)
+
+
+def _records(study: StudyManifest, site: str, *, streams: RandomStreams, folder: Path) -> RecordsAt | None:
+    """The generated records, where the study takes exact statistics of them."""
+    if study.statistics is None:
+        return None
+    place = RecordsAt(folder / "patients" / f"{site}.records.safetensors", folder / "sites" / site / "answers")
+    write_records(place.file, rehearsal_records(study, site, streams=streams))
+    return place
 
 
 def _coordinate(

@@ -117,6 +117,27 @@ class PrepareReply(Document):
     """As in :class:`TrainReply`."""
 
 
+class StatisticsRequest(Document):
+    """One step of an exact statistic. Array: ``payload``, the step as JSON; its hash is bound into the masks."""
+
+    kind: Literal["statistics_request/1"] = "statistics_request/1"
+    study: str
+    site: SiteId
+    number: Annotated[int, Field(ge=1, lt=2**31)]
+    """Of the sum, over all analyses of the study."""
+    batch: KeyBatch
+    """Keys under which the answer is masked: there is no other way to ask."""
+
+
+class StatisticsReply(Document):
+    """The site's part of a sum. Array: ``payload``, masked."""
+
+    kind: Literal["statistics_reply/1"] = "statistics_reply/1"
+    study: str
+    site: SiteId
+    number: Annotated[int, Field(ge=1, lt=2**31)]
+
+
 class SecureSumRequest(Document):
     """One step of a secure sum beside the contributions themselves. Array: ``payload``, but for the first step."""
 
@@ -161,6 +182,8 @@ Header = Annotated[
     | EvaluateReply
     | PrepareRequest
     | PrepareReply
+    | StatisticsRequest
+    | StatisticsReply
     | SecureSumRequest
     | SecureSumReply
     | Refusal,

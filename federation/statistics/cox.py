@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.documents import Document
 from federation.errors import InvalidInputError
 from federation.statistics.cox_steps import CoxLikelihoodStep, CoxRiskStep, GramStep, Ties, partial_likelihood
 from federation.statistics.descriptive_steps import Levels
@@ -27,23 +28,23 @@ _TOLERANCE: Final = 1e-10
 _HALVINGS: Final = 30
 
 
-@dataclass(frozen=True)
-class CoxModel:
-    """What is fitted.
-
-    Args:
-        survival: Times and events.
-        design: Columns, no intercept.
-        ties: How tied events are treated.
-        grid: Of risk sets over all sites; ``None``: stratified by site, with risk sets within sites at the exact times.
-        strata: A variable to stratify by.
-    """
+class CoxModel(Document):
+    """What is fitted."""
 
     survival: Survival
     design: Design
+    """Columns, no intercept."""
     ties: Ties = "efron"
+    """How tied events are treated."""
     grid: TimeGrid | None = None
+    """Of risk sets over all sites; ``None``: stratified by site, with risk sets within sites at the exact times."""
     strata: Levels | None = None
+    """A variable to stratify by."""
+
+    def variables(self) -> frozenset[str]:
+        """Every variable that the model reads."""
+        strata = frozenset() if self.strata is None else frozenset({self.strata.variable})
+        return self.survival.variables() | self.design.variables() | strata
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Axis names: R records, M event times of all strata, p columns, T = p (p + 1) / 2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,7 @@ class GramStep(Step):
 class CoxRiskStep(Step):
     """Sums over risk sets of all sites at agreed event times."""
 
+    chosen: ClassVar[frozenset[str]] = frozenset({"coefficients", "points"})
     kind: Literal["cox_risk"] = "cox_risk"
     survival: Survival
     grid: TimeGrid
@@ -91,6 +92,7 @@ class CoxRiskStep(Step):
 class CoxLikelihoodStep(Step):
     """The partial likelihood within each site, at the exact times."""
 
+    chosen: ClassVar[frozenset[str]] = frozenset({"coefficients"})
     kind: Literal["cox_likelihood"] = "cox_likelihood"
     survival: Survival
     strata: Levels | None = None

@@ -39,6 +39,10 @@ class MomentStep(Step):
     kind: Literal["moments"] = "moments"
     numbers: Annotated[tuple[Scaled, ...], Field(min_length=1)]
 
+    def fixed(self) -> dict[str, object]:
+        """Without the centres: sums about another centre follow from those about the first."""
+        return self.model_dump(mode="json", exclude={"numbers": {"__all__": {"centre"}}})
+
     def shapes(self) -> Shapes:
         """``known`` and ``powers`` (first, second, third) of each number."""
         return {"known": (len(self.numbers),), "powers": (len(self.numbers), 3)}

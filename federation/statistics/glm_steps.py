@@ -9,7 +9,7 @@ Axis names: R records, p columns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,7 @@ class CrossProductStep(Step):
 class ScoreStep(Step):
     """Score and information at given coefficients of the scaled columns."""
 
+    chosen: ClassVar[frozenset[str]] = frozenset({"coefficients"})
     kind: Literal["glm_score"] = "glm_score"
     model: RegressionModel
     coefficients: tuple[float, ...]

@@ -8,7 +8,7 @@ variance.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class SiteEstimateStep(Step):
     Estimates are those of the scaled column, so that the sums of all studies are of about the same size.
     """
 
+    chosen: ClassVar[frozenset[str]] = frozenset({"between", "centre", "unit"})
     kind: Literal["site_estimate"] = "site_estimate"
     model: RegressionModel
     column: int

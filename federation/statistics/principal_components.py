@@ -29,6 +29,10 @@ class CovarianceStep(Step):
     kind: Literal["covariance"] = "covariance"
     numbers: Annotated[tuple[Scaled, ...], Field(min_length=1)]
 
+    def fixed(self) -> dict[str, object]:
+        """Without the centres: sums about another centre follow from those about the first."""
+        return self.model_dump(mode="json", exclude={"numbers": {"__all__": {"centre"}}})
+
     def shapes(self) -> Shapes:
         """``sums`` ``[v]`` and ``products`` ``[v, v]``."""
         width = len(self.numbers)

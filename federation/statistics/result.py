@@ -66,6 +66,18 @@ class AnalysisResult(Document):
         )
 
 
+class StudyAnalysis(Document):
+    """What became of an analysis that a study agreed on."""
+
+    name: str
+    """As in the manifest."""
+    result: AnalysisResult | None
+    """``None``: there is none, and ``error`` and ``reason`` say why."""
+    error: str = ""
+    """Name of an error class."""
+    reason: str = ""
+
+
 class Findings(Document):
     """What a solver returns; the loop adds patients and sites."""
 

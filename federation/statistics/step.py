@@ -11,7 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,13 @@ class Columns:
 
 class Step(Document):
     """What every site is asked."""
+
+    chosen: ClassVar[frozenset[str]] = frozenset()
+    """Fields that follow from earlier sums, such as coefficients; a study fixes all the others in advance."""
+
+    def fixed(self) -> dict[str, object]:
+        """What a study fixed of this step. Two steps with the same fixed part ask about the same quantities."""
+        return self.model_dump(mode="json", exclude=set(self.chosen))
 
     @abstractmethod
     def shapes(self) -> Shapes:

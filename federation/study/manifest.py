@@ -19,8 +19,10 @@ from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.site_level import reason_against
 from federation.protocol.secure_sum.terms import SecureSumTerms
+from federation.study import statistics_spec
 from federation.study.compression import CompressionSpec
 from federation.study.robust_spec import CoordinateMedian, TrimmedMean
+from federation.study.statistics_spec import StatisticsSpec
 from federation.study.terms import StudyTerms
 
 
@@ -30,6 +32,9 @@ class StudyManifest(StudyTerms):
     compression: Annotated[CompressionSpec | None, Field(exclude_if=lambda spec: spec is None)] = None
     """How visible updates are made smaller on their way; ``None``: they travel whole. Without it the field is not in the canonical
     bytes, so that a manifest has the digest that it had before there was compression."""
+
+    statistics: Annotated[StatisticsSpec | None, Field(exclude_if=lambda spec: spec is None)] = None
+    """Exact statistics that the study takes after its last round; ``None``: none, and the field is not in the canonical bytes."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -42,6 +47,7 @@ class StudyManifest(StudyTerms):
         self._check_masked()
         self._check_distributed()
         self._check_compression()
+        self._check_statistics()
         if isinstance(self.algorithm, ScaffoldSpec) and (
             self.schedule.optimiser.kind != "sgd" or self.schedule.optimiser.momentum
         ):
@@ -155,6 +161,20 @@ class StudyManifest(StudyTerms):
             )
         if refused is not None:
             message = f"compression: expected {refused}"
+            raise ValueError(message)
+
+    def _check_statistics(self) -> None:
+        if self.statistics is None:
+            return
+        refused = statistics_spec.reason_against(
+            self.statistics,
+            contract=self.contract,
+            cohort=self.cohort,
+            aggregation=self.aggregation,
+            privacy=self.privacy,
+        )
+        if refused is not None:
+            message = f"statistics: {refused}"
             raise ValueError(message)
 
     def _check_site_level(self) -> None:

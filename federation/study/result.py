@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from federation.data.prepared_features import PreparedFeatures
 from federation.documents import Json
+from federation.statistics.result import StudyAnalysis
 
 
 @dataclass(frozen=True)
@@ -67,5 +68,7 @@ class StudyResult:
     """Flat ``[num_parameters]``, in the layout of the model built from the manifest."""
     prepared: PreparedFeatures | None = None
     """The public map of the features that the model reads; ``None``: it reads them as the contract encodes them."""
+    analyses: tuple[StudyAnalysis, ...] = ()
+    """Exact statistics that the study agreed on."""
     resumed_from: int = 0
     """Rounds that were already complete when this run began."""

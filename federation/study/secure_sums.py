@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from federation.study.evaluation_tables import expected_counts
 from federation.study.manifest import StudyManifest
 
 FloatArray = NDArray[np.float64]
+
+
+STATISTICS: Final = "statistics"
+"""Purpose of the sums of a study's exact statistics, which are numbered from 1 over all its analyses."""
 
 
 def purpose_of(request: Request) -> str:
@@ -35,11 +40,11 @@ def first_batch(study: StudyManifest, purpose: str, round_number: int) -> KeyBat
 
     Args:
         study: With secure aggregation.
-        purpose: From :func:`purpose_of`.
+        purpose: From :func:`purpose_of`, or :data:`STATISTICS`.
         round_number: 0 for preparation, from 1 otherwise.
 
     Raises:
-        ManifestError: If the study has no secure aggregation.
+        ManifestError: If the study has no secure aggregation, or not so many sums.
     """
     masked = study.aggregation.masked
     if masked is None:
@@ -48,7 +53,12 @@ def first_batch(study: StudyManifest, purpose: str, round_number: int) -> KeyBat
         return KeyBatch(purpose=purpose, first_round=0, rounds=1)
     size = masked.rounds_per_agreement
     first = (round_number - 1) // size * size + 1
-    return KeyBatch(purpose=purpose, first_round=first, rounds=min(size, study.schedule.rounds - first + 1))
+    last = study.schedule.rounds
+    if purpose == STATISTICS:
+        last = 0 if study.statistics is None else study.statistics.most_sums
+    if not 1 <= round_number <= last:
+        raise ManifestError(f"expected number 1 to {last} of a sum for {purpose}, got {round_number}")
+    return KeyBatch(purpose=purpose, first_round=first, rounds=min(size, last - first + 1))
 
 
 def statistic_lengths(study: StudyManifest, purpose: str) -> dict[str, int]:

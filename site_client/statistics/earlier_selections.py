@@ -40,6 +40,8 @@ class EarlierSelections:
 
     folder: Path
     threshold: int
+    key: str | None = None
+    """Of the hashes, the same for all studies of a site; ``None``: the split key of the terms."""
 
     def admit(self, records: Records, *, terms: StatisticsTerms) -> None:
         """Remember a selection before anything about it is answered, or refuse it.
@@ -51,7 +53,7 @@ class EarlierSelections:
         Raises:
             PrivacyRefusedError: If an earlier selection has nearly the same patients.
         """
-        members = members_of(records, split_key=terms.cohort.split_key)
+        members = members_of(records, split_key=self.key or terms.cohort.split_key)
         path = self.folder / (hashlib.sha256(members.tobytes()).hexdigest() + _SUFFIX)
         if path.is_file():
             return

@@ -60,12 +60,13 @@ class StatisticsSite:
             )
         return self._words(request)
 
-    def masked_answer(self, request: StepRequest, batch: KeyBatch) -> bytes:
+    def masked_answer(self, request: StepRequest, batch: KeyBatch, *, bound: bytes | None = None) -> bytes:
         """The site's part of a sum, masked under keys that the sites agreed on.
 
         Args:
             request: Its hash is bound into the masks.
             batch: Of keys, for :data:`PURPOSE`.
+            bound: A hash to bind instead, of the message that carried the request.
 
         Raises:
             As :meth:`open_answer`; SecureSumRefusedError: If the site holds no such keys or answered this number before.
@@ -74,7 +75,7 @@ class StatisticsSite:
             raise TransportError("expected keys for statistics and a site with an identity, got others")
         numbers = Numbers(statistics=wide_sums.source(self._words(request), sites=len(self.terms.sites)))
         return self.participant.contribution(
-            batch, round_number=request.number, model_hash=request.content_hash(), numbers=numbers
+            batch, round_number=request.number, model_hash=bound or request.content_hash(), numbers=numbers
         )
 
     def secure_step(self, header: SecureSumRequest, payload: bytes) -> bytes:

@@ -143,6 +143,11 @@ NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
             "would run itself",
             "tests/experiments/test_analyse_commands.py::test_a_survival_curve_is_a_figure",
         ),
+        NotTyped(
+            "cohortium study",
+            "needs a manifest of the reader's own",
+            "tests/experiments/test_agree_commands.py::test_a_rehearsal_takes_the_statistics_too",
+        ),
     ),
     "docs/testing_privacy.md": (
         NotTyped("python -m tests.mutants", _SLOW, "tests/mutants/test_catalogue.py::test_fault_can_be_planted"),

@@ -1,0 +1,70 @@
+"""``cohortium study add-analysis``: an exact statistic, typed as a formula, becomes data in a study's manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from federation.errors import InvalidInputError, ManifestError
+
+
+def register(study_app: typer.Typer) -> None:
+    """Mount the command on ``cohortium study``."""
+    study_app.command("add-analysis")(add_analysis)
+
+
+def add_analysis(
+    file: Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest: YAML or JSON, not sealed.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the analysis in the study, such as age_by_ward.")],
+    words: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="As of `cohortium analyse`.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the manifest with the analysis.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON and nothing else.")] = False,
+) -> None:
+    """Add an exact statistic to a manifest. Formulas become columns; sites are sent no formula.
+
+    cohortium study add-analysis study.yaml deaths analysis=glm formula='died ~ age + ward' -o with.yaml
+
+    The new file has no comments. Sites see the analysis in their review, and their policy must allow it.
+    """
+    import yaml
+
+    from aggregator.manifest_file import read_manifest_file
+    from experiments.analyse_plans import agree
+    from experiments.analyse_settings import read_settings
+    from federation.durable_files import write_durably
+    from federation.study.manifest import StudyManifest
+
+    read = read_manifest_file(file)
+    if read.sealed:
+        raise InvalidInputError(
+            f"expected a manifest that is not sealed, got the sealed {file}",
+            remedy="change its source, and seal it again",
+        )
+    if output.exists() and output.resolve() != file.resolve():
+        raise InvalidInputError(f"expected {output} to be new, it exists", remedy="choose another --output")
+    settings, rest = read_settings(words)
+    if rest:
+        raise InvalidInputError(
+            f"expected settings of one analysis, got {rest}",
+            remedy="the study is the manifest's; see docs/statistics.md",
+        )
+    manifest = read.manifest
+    analysis = agree(settings, manifest.contract, name=name)
+    data = manifest.as_data()
+    known = data.get("statistics")
+    spec = known if isinstance(known, dict) else {"analyses": [], "threshold": settings.threshold}
+    listed = spec["analyses"]
+    if not isinstance(listed, list):
+        raise ManifestError("expected a list of analyses in the manifest, got something else")
+    data["statistics"] = {**spec, "analyses": [*listed, analysis.as_data()]}
+    checked = StudyManifest.from_data(data)
+    write_durably(output, yaml.safe_dump(checked.as_data(), sort_keys=False, allow_unicode=True, width=120).encode())
+    names = [each.name for each in checked.statistics.analyses] if checked.statistics else []
+    if as_json:
+        typer.echo(json.dumps({"file": str(output), "analyses": names, "digest": checked.digest}, indent=1))
+        return
+    typer.echo(f"written  {output}: exact statistics {', '.join(names)}")

@@ -1,0 +1,77 @@
+"""The exact statistics that a study takes beside its model: which, of whom at least, and how many sums in all."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from federation.data.cohort import CohortDefinition
+from federation.data.contract import DataContract
+from federation.documents import Document
+from federation.errors import CohortiumError
+from federation.privacy.promise import NoPrivacy
+from federation.statistics.agreed_models import AgreedAnalysis
+from federation.statistics.disclosure import DEFAULT_THRESHOLD
+from federation.statistics.requests import StatisticsTerms, StepRequest
+from federation.study.agreements import AggregationSpec
+
+_FEWEST_PATIENTS = 3
+
+
+class StatisticsSpec(Document):
+    """Exact statistics over the patients of all sites, by secure sums. They carry no noise."""
+
+    analyses: Annotated[tuple[AgreedAnalysis, ...], Field(min_length=1, max_length=64)]
+    threshold: Annotated[int, Field(ge=1)] = DEFAULT_THRESHOLD
+    """Smallest number of patients that a count, or a difference of counts, may show."""
+    most_sums: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Sums that a site takes part in over the whole study; every step of an analysis is one."""
+
+    def allows(self, request: StepRequest, contract: DataContract) -> bool:
+        """Whether an analysis of the study may ask for a step about these patients."""
+        return any(
+            analysis.selection == request.selection and analysis.allows(request.step, contract)
+            for analysis in self.analyses
+        )
+
+    def terms(self, contract: DataContract, cohort: CohortDefinition, sites: tuple[str, ...]) -> StatisticsTerms:
+        """What sites and centre know of all sums."""
+        return StatisticsTerms(contract=contract, cohort=cohort, sites=sites, threshold=self.threshold)
+
+
+def reason_against(
+    spec: StatisticsSpec,
+    *,
+    contract: DataContract,
+    cohort: CohortDefinition,
+    aggregation: AggregationSpec,
+    privacy: object,
+) -> str | None:
+    """Why a study cannot take these statistics; ``None`` if it can.
+
+    Args:
+        spec: What is to be computed.
+        contract: Its variables.
+        cohort: Its patients.
+        aggregation: How sums are taken.
+        privacy: What the study promises a patient.
+    """
+    names = [analysis.name for analysis in spec.analyses]
+    if len(set(names)) != len(names):
+        return f"expected every analysis under a name of its own, got {names}"
+    if aggregation.masked is None:
+        return "expected secure aggregation (aggregation.mode 'masked'): a site's own sums are not to be seen"
+    if not isinstance(privacy, NoPrivacy):
+        return (
+            "expected privacy 'none': exact sums are released without noise and would break a promise to patients; "
+            "make a study of its own for them"
+        )
+    if cohort.provenance == "patients" and spec.threshold < _FEWEST_PATIENTS:
+        return f"expected a threshold of at least {_FEWEST_PATIENTS} for records of patients, got {spec.threshold}"
+    try:
+        for analysis in spec.analyses:
+            analysis.check_against(contract)
+    except CohortiumError as misfit:
+        return misfit.message
+    return None

@@ -1,0 +1,75 @@
+"""The exact statistics of a study in words for somebody who answers for patients."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from federation.statistics.agreed_models import (
+    AgreedAnalysis,
+    AgreedCox,
+    AgreedCurves,
+    AgreedLogRank,
+    AgreedMetaAnalysis,
+    AgreedRegression,
+)
+from federation.statistics.agreed_tables import AgreedCrossTable, AgreedDescription, AgreedOddsRatio
+from federation.study.manifest import StudyManifest
+from site_client.plain_words import criterion_in_words
+
+_FAMILIES: Final = {"linear": "linear", "logistic": "logistic", "poisson": "Poisson", "gamma": "gamma"}
+
+
+def statistics_in_words(manifest: StudyManifest) -> list[str]:
+    """What leaves for each analysis; nothing if the study agrees on none."""
+    spec, masked = manifest.statistics, manifest.aggregation.masked
+    if spec is None or masked is None:
+        return []
+    sites = len(manifest.roster)
+    least = max(masked.threshold_of(sites), manifest.aggregation.quorum)
+    found = [
+        f"sums for {_analysis(analysis)}{_selection(analysis)}: EXACT, without noise; the aggregator sees only the sum over "
+        f"at least {least} of {sites} hospitals"
+        for analysis in spec.analyses
+    ]
+    limits = (
+        f"of these statistics at most {spec.most_sums} sums, counts of fewer than {spec.threshold} patients hidden; a selection "
+        "that differs from an earlier one by fewer patients of this hospital is refused"
+    )
+    return [*found, limits]
+
+
+def _analysis(analysis: AgreedAnalysis) -> str:  # noqa: PLR0911 - one line for each kind
+    match analysis:
+        case AgreedDescription():
+            return f"a description of {_listed(analysis.described)}"
+        case AgreedCrossTable():
+            return f"a table of {analysis.rows} by {analysis.columns}"
+        case AgreedRegression() | AgreedMetaAnalysis():
+            model = analysis.model
+            terms = sorted(model.variables() - {model.outcome})
+            each = ", fitted by each hospital for itself" if isinstance(analysis, AgreedMetaAnalysis) else ""
+            return f"a {_FAMILIES[model.family]} regression of {model.outcome} on {_listed(terms)}{each}"
+        case AgreedCurves():
+            group = "" if analysis.group is None else f" by {analysis.group}"
+            return f"survival curves of {analysis.survival.time} until {analysis.survival.event}{group}"
+        case AgreedLogRank():
+            return f"a comparison of {analysis.survival.time} until {analysis.survival.event} by {analysis.group}"
+        case AgreedCox():
+            survival = analysis.model.survival
+            return (
+                f"a Cox regression of {survival.time} until {survival.event} on "
+                f"{_listed(sorted(analysis.model.design.variables()))}"
+            )
+        case AgreedOddsRatio():
+            return f"the odds ratio of {analysis.exposure} and {analysis.outcome}"
+        case _:
+            return f"principal components of {_listed(analysis.numbers)}"
+
+
+def _selection(analysis: AgreedAnalysis) -> str:
+    where = analysis.selection.where
+    return "" if not where else f", of patients where {' and '.join(map(criterion_in_words, where))}"
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names)

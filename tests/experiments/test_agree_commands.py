@@ -1,0 +1,61 @@
+"""A typed formula becomes an agreed analysis of a manifest, which the study's rehearsal then takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from aggregator.manifest_file import read_manifest_file
+from experiments.main import run
+from tests.statistics_study import statistics_manifest
+
+
+@pytest.fixture
+def source(tmp_path):
+    study = statistics_manifest(tmp_path, "wards")
+    data = {key: value for key, value in study.as_data().items() if key != "statistics"}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def add(source, name, *words, output):
+    return run(["study", "add-analysis", str(source), name, *words, "-o", str(output), "--json"])
+
+
+def test_analyses_are_added_one_after_another(source, tmp_path, capsys):
+    first, second = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    assert add(source, "deaths", "analysis=glm", "formula=died ~ age + ward", output=first) == 0
+    assert add(first, "ages", "analysis=describe", "variables=[age]", output=second) == 0
+    assert json.loads(capsys.readouterr().out.split("}\n")[-2] + "}")["analyses"] == ["deaths", "ages"]
+    study = read_manifest_file(second).manifest
+    assert [each.name for each in study.statistics.analyses] == ["deaths", "ages"]
+    assert "~" not in second.read_text(), "no formula is in a manifest"
+
+
+def test_a_mistake_changes_nothing(source, tmp_path, capsys):
+    output = tmp_path / "one.yaml"
+    assert add(source, "deaths", "analysis=glm", "formula=died ~ blood", output=output) != 0
+    assert add(source, "Deaths!", "analysis=glm", "formula=died ~ age", output=output) != 0
+    assert add(source, "deaths", "analysis=glm", "formula=died ~ age", "study=demo", output=output) != 0
+    assert not output.exists()
+    assert "blood" in capsys.readouterr().out
+
+
+def test_a_sealed_manifest_is_not_changed(source, tmp_path, capsys):
+    sealed = tmp_path / "sealed.json"
+    sealed.write_text(read_manifest_file(source).manifest.sealed())
+    assert add(sealed, "deaths", "analysis=glm", "formula=died ~ age", output=tmp_path / "o.yaml") != 0
+    assert "sealed" in capsys.readouterr().out
+
+
+def test_a_rehearsal_takes_the_statistics_too(source, tmp_path, capsys):
+    output = tmp_path / "one.yaml"
+    assert add(source, "deaths", "analysis=glm", "formula=died ~ age", output=output) == 0
+    capsys.readouterr()
+    assert run(["study", "rehearse", str(output), "--json", "--no-unplug"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert any(finding["text"].startswith("statistics deaths: ") for finding in report["findings"])
+    assert "exact statistics: deaths" in report["released"]

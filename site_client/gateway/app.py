@@ -26,7 +26,7 @@ SITE: Final = "site"
 PIECE_BYTES: Final = 4 * 1024 * 1024
 """Flower moves a record as one object, and the gate bounds its size: long bytes are several records, as in
 ``aggregator.flower_messages``."""
-QUERIES: Final = ("key_agreement", "shares", "consistency", "unmask", "prepare")
+QUERIES: Final = ("key_agreement", "shares", "consistency", "unmask", "prepare", "statistics")
 """Actions of ``query`` messages that are forwarded like ``train.update`` and ``evaluate.model``."""
 
 _LOG: Final = logging.getLogger("cohortium.gateway")

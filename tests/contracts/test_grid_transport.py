@@ -9,7 +9,16 @@ from aggregator.app import GridTransport
 from aggregator.flower_messages import MESSAGE_TYPES, message_type_of
 from aggregator.transport import SiteReply
 from federation.errors import TransportError
-from federation.protocol.messages import Envelope, EvaluateRequest, PrepareRequest, Refusal, TrainReply, TrainRequest
+from federation.protocol.messages import (
+    Envelope,
+    EvaluateRequest,
+    PrepareRequest,
+    Refusal,
+    StatisticsRequest,
+    TrainReply,
+    TrainRequest,
+)
+from federation.protocol.secure_sum.terms import KeyBatch
 from site_client.gateway.app import forwarding_app
 from tests.contracts.test_transport import STUDY, Answered, LoopbackGrid, request
 
@@ -172,6 +181,12 @@ def test_a_site_whose_node_comes_back_under_another_number_is_asked_there():
         (TrainRequest(study=STUDY, site="a", round_number=1), "train.update"),
         (EvaluateRequest(study=STUDY, site="a", round_number=1), "evaluate.model"),
         (PrepareRequest(study=STUDY, site="a"), "query.prepare"),
+        (
+            StatisticsRequest(
+                study=STUDY, site="a", number=1, batch=KeyBatch(purpose="statistics", first_round=1, rounds=1)
+            ),
+            "query.statistics",
+        ),
     ],
     ids=lambda value: getattr(value, "kind", ""),
 )

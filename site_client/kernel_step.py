@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from federation.errors import InvalidInputError
 from federation.identifiers import TaskKind
 from federation.models.stacked.network import StackedNetwork
-from federation.models.stacked.sinks import RecordGradients
+from federation.models.stacked.sinks import RecordGradients, patient_sums
 from federation.privacy.clipping import GRID_BITS, FloatArray
 from federation.privacy.summation import (
     LONGEST_PASS,
@@ -173,7 +173,7 @@ class KernelGradients:
         factors = clipping_factors(gradients.squared_patient_norms(same).sqrt_(), bound)
         if unusable is not None:  # one unusable record makes its patient unusable
             factors[torch.bmm(same, unusable.double().unsqueeze(2)).squeeze(2) > 0] = 0.0
-        apart = torch.bmm(same, squares.sqrt().unsqueeze(2)).squeeze(2) * factors > MOST_CANCELLATION * bound
+        apart = patient_sums(same, squares.sqrt()) * factors > MOST_CANCELLATION * bound
         factors[apart] = 0.0
         return factors, apart[0].numpy()
 

@@ -20,7 +20,7 @@ from experiments.engines.batched.descent import Step
 from experiments.engines.batched.stacking import IndexArray, Stack, placed
 from federation.identifiers import TaskKind
 from federation.models.stacked.network import StackedNetwork
-from federation.models.stacked.sinks import RecordGradients
+from federation.models.stacked.sinks import RecordGradients, patient_sums
 from federation.privacy.clipping import GRID_BITS, grid_step
 from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import LONGEST_BLOCK, many_normals, standard_normal
@@ -117,7 +117,7 @@ def clipped_sums(  # noqa: PLR0913 - what a step is made of
         factors = clipping_factors(sink.squared_patient_norms(same).sqrt_(), bound)
         if unusable is not None:
             factors[torch.bmm(same, unusable.double().unsqueeze(2)).squeeze(2) > 0] = 0.0
-        left = torch.bmm(same, squares.sqrt().unsqueeze(2)).squeeze(2) * factors > MOST_CANCELLATION * bound
+        left = patient_sums(same, squares.sqrt()) * factors > MOST_CANCELLATION * bound
         factors[left] = 0.0
     factors.masked_fill_(places == stack.empty_row if unusable is None else unusable | (places == stack.empty_row), 0.0)
     sink.add_weighted(factors, total)

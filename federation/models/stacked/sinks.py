@@ -168,9 +168,9 @@ class RecordGradients:
         pairs = torch.zeros_like(same)
         for item in self._products:
             pairs += (_inner(item.inputs) + (item.bias is not None)) * _inner(item.outputs)
-        squares = torch.bmm(same, (pairs * same).sum(dim=2, keepdim=True)).squeeze(2)
+        squares = patient_sums(same, patient_sums(same, pairs))
         for _, gradients in self._rows:
-            squares += torch.bmm(same, gradients).square_().sum(dim=2)
+            squares += _squares_of_sums(same, gradients)
         return squares.clamp_(min=0.0)
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
@@ -199,3 +199,38 @@ def _squared(rows: Tensor) -> Tensor:
 def _inner(rows: Tensor) -> Tensor:
     """``[S, B, B]`` inner products of a site's rows."""
     return torch.bmm(rows, rows.transpose(1, 2))
+
+
+def patient_sums(same: Tensor, values: Tensor) -> Tensor:
+    """Sums over the records of each record's patient.
+
+    On the CPU numbers are added one after another in the order of the records: the bits of a patient's sum do not depend on
+    where in a pass its records lie, so that nothing decided by it depends on who else was drawn.
+
+    Args:
+        same: ``[S, B, B]`` float64: 1 where two records are of the same patient, else 0.
+        values: ``[S, B]``, or ``[S, B, B]`` with a value for each pair.
+
+    Returns:
+        ``[S, B]`` float64.
+    """
+    sites, records = same.shape[:2]
+    every_pair = values if values.dim() == same.dim() else values.unsqueeze(1).expand_as(same)
+    if same.device.type != "cpu":
+        return (same * every_pair).sum(dim=2)
+    site, first, second = torch.nonzero(same, as_tuple=True)
+    weights = every_pair[site, first, second]
+    return torch.bincount(site * records + first, weights=weights, minlength=sites * records).view(sites, records)
+
+
+def _squares_of_sums(same: Tensor, gradients: Tensor) -> Tensor:
+    """``[S, B]``: at each record the squared norm of its patient's summed ``gradients [S, B, d]``, as :func:`patient_sums` adds."""
+    if same.device.type != "cpu":
+        return torch.bmm(same, gradients).square_().sum(dim=2)
+    sites, records = same.shape[:2]
+    counts = same.diagonal(dim1=1, dim2=2)
+    own = torch.arange(records).expand(sites, records)
+    leader = torch.where(counts > 0, same.argmax(dim=2), own)  # the patient's first record; padding keeps to itself
+    leader = leader + torch.arange(sites).unsqueeze(1) * records
+    summed = torch.zeros_like(gradients).flatten(0, 1).index_add_(0, leader.flatten(), gradients.flatten(0, 1))
+    return _squared(summed.unsqueeze(0))[0][leader] * counts

@@ -12,7 +12,7 @@ from federation.models.losses import record_losses
 from federation.models.parameters import flatten
 from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec
 from federation.models.stacked.network import StackedNetwork, stacked_network
-from federation.models.stacked.sinks import RecordGradients, SummedGradients
+from federation.models.stacked.sinks import RecordGradients, Span, SummedGradients, patient_sums
 
 SITES, RECORDS, FEATURES = 3, 5, 64
 SPECS: dict[str, ModelSpec] = {
@@ -178,3 +178,34 @@ def test_a_frozen_parameter_is_left_to_others() -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
     next(module.parameters()).requires_grad_(False)
     assert stacked_network(module) is None
+
+
+def test_the_bits_of_a_patients_norm_do_not_depend_on_who_else_is_in_the_pass() -> None:
+    """Which patients are treated apart is decided by these numbers: nobody's coming or going may move another one across."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = [1 + place % 7 for place in range(24)]
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    inputs, outputs, rows = (torch.randn(len(owners), width, generator=generator) for width in (30, 65, 50))
+
+    def norms(left_out: int | None) -> dict[int, tuple[float, float]]:
+        kept = np.flatnonzero(owners != left_out)
+        filled = torch.full((128,), -1)
+        filled[: len(kept)] = torch.from_numpy(owners[kept])
+        same = ((filled.unsqueeze(0) == filled.unsqueeze(1)) & (filled >= 0)).double().unsqueeze(0)
+        parts = []
+        for values in (inputs, outputs, rows):
+            part = torch.full((1, 128, values.shape[1]), 0.5)  # padding has gradients, and belongs to nobody
+            part[0, : len(kept)] = values[kept]
+            parts.append(part)
+        sink = RecordGradients()
+        sink.product(Span(0, (65, 30)), Span(1950, (65,)), inputs=parts[0], outputs=parts[1])
+        sink.rows(Span(2015, (50,)), parts[2])
+        patients = sink.squared_patient_norms(same)[0]
+        added = patient_sums(same, sink.squared_norms().sqrt())[0]
+        assert (patients[len(kept) :] == 0).all()
+        return {int(owner): (float(patients[place]), float(added[place])) for place, owner in enumerate(owners[kept])}
+
+    everybody = norms(None)
+    for absent in range(len(lengths)):
+        without = norms(absent)
+        assert without == {patient: found for patient, found in everybody.items() if patient != absent}

@@ -14,6 +14,7 @@ from rich.text import Text
 from federation.errors import ConfigurationError, ManifestError, MappingError
 from site_client import process_commands
 from site_client.home_paths import HOME_VARIABLE, SiteLayout
+from site_client.images.commands import images_app
 from site_client.ledger_commands import ledger_app
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Work at a hospital.", no_args_is_help=True, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="The site's own records.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
+app.add_typer(images_app, name="images")
 app.add_typer(ledger_app, name="ledger")
 process_commands.register(app)
 
@@ -101,7 +103,7 @@ def show_data_profile(
     from site_client.profile_table import show_profile
     from site_client.sources.source import survey
 
-    agreed, _ = _agreement(contract, manifest)
+    agreed, _ = agreement(contract, manifest)
     source, name = _source(mapping, site=site)
     found = profile(survey(source, agreed, today=_today()), contract=agreed, smallest=smallest)
     if found.site != name:
@@ -172,7 +174,7 @@ def doctor(
 def _report(mapping: Path, *, contract: Path | None, manifest: Path | None, site: str | None) -> ReadinessReport:
     from site_client.extraction import check as check_records
 
-    agreed, definition = _agreement(contract, manifest)
+    agreed, definition = agreement(contract, manifest)
     source, name = _source(mapping, site=site)
     return check_records(source, site=name, contract=agreed, definition=definition, today=_today()).report
 
@@ -190,7 +192,13 @@ def _today() -> dt.date:
     return dt.datetime.now(tz=dt.UTC).astimezone().date()
 
 
-def _agreement(contract: Path | None, manifest: Path | None) -> tuple[DataContract, CohortDefinition]:
+def agreement(contract: Path | None, manifest: Path | None) -> tuple[DataContract, CohortDefinition]:
+    """The contract and the cohort of whichever file is given.
+
+    Raises:
+        ConfigurationError: If both are, or none.
+        ManifestError: If it is not what it should be.
+    """
     from federation.data.cohort import CohortDefinition
     from federation.data.contract import DataContract
     from federation.study.manifest import read_sealed

@@ -18,7 +18,7 @@ from federation.data.contract import (
     Variable,
 )
 from federation.governance.plain_text import plain
-from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec
+from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec, UnetSpec
 
 _OPERATORS: Final = {
     "eq": "is", "ne": "is not", "lt": "is below", "le": "is at most", "gt": "is above", "ge": "is at least",
@@ -84,6 +84,8 @@ def model_in_words(model: ModelSpec) -> str:
             return f"a neural network with hidden layers of {', '.join(map(str, model.hidden))} units"
         case CnnSpec():
             return f"a neural network for images of {' x '.join(map(str, model.image_shape))} values"
+        case UnetSpec():
+            return f"a neural network that marks pixels of images of {' x '.join(map(str, model.image_shape))} values"
 
 
 def _kind(variable: Variable) -> str:

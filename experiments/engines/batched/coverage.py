@@ -21,8 +21,6 @@ def reason_against_batching(manifest: StudyManifest) -> str | None:
         return "secure aggregation is simulated message by message"
     if manifest.compression is not None:
         return "its updates are compressed for the wire"
-    if manifest.contract.arrays:
-        return "its images or signals are streamed from the disk"
     network = stacked_network(
         build_model(
             manifest.model,
@@ -32,8 +30,9 @@ def reason_against_batching(manifest: StudyManifest) -> str | None:
             private=private,
         )
     )
-    if network is None:
-        return "its network has a layer that is not batched, such as batch normalisation"
+    if network is None or manifest.contract.arrays:
+        streamed = "its images or signals are streamed from the disk"
+        return streamed if network else "its network has a layer that is not batched, such as batch normalisation"
     bits = GRID_BITS if share is None else share.grid_bits
     if private and not leaves_room(network.num_parameters, grid_bits=bits):
         return "its gradients are cut to a coarse grid patient by patient"

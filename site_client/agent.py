@@ -259,6 +259,7 @@ class SiteAgent:
             mechanism=self._manifest.mechanism(self._site),
             share=share,
             streams=self._streams.child("training", self._site).child("distributed", round_number),
+            augmentation=self._manifest.schedule.augmentation,
         )
         event = self._manifest.training_event()
         header = TrainReply(study=self._digest, site=self._site, round_number=round_number, event=event)

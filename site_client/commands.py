@@ -11,15 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from federation.errors import ConfigurationError, ManifestError, MappingError
+from federation.errors import MappingError
 from site_client import process_commands
 from site_client.home_paths import HOME_VARIABLE, SiteLayout
 from site_client.images.commands import images_app
 from site_client.ledger_commands import ledger_app
 
 if TYPE_CHECKING:
-    from federation.data.cohort import CohortDefinition
-    from federation.data.contract import DataContract
     from site_client.readiness import ReadinessReport
     from site_client.sources.tables import TableSource
 
@@ -99,6 +97,7 @@ def show_data_profile(
 
     cohortium site data profile --manifest study.json --mapping mapping.yaml
     """
+    from site_client.agreed_files import agreement
     from site_client.data_profile import profile
     from site_client.profile_table import show_profile
     from site_client.sources.source import survey
@@ -172,6 +171,7 @@ def doctor(
 
 
 def _report(mapping: Path, *, contract: Path | None, manifest: Path | None, site: str | None) -> ReadinessReport:
+    from site_client.agreed_files import agreement
     from site_client.extraction import check as check_records
 
     agreed, definition = agreement(contract, manifest)
@@ -190,50 +190,6 @@ def _source(mapping: Path, *, site: str | None) -> tuple[TableSource, str]:
 
 def _today() -> dt.date:
     return dt.datetime.now(tz=dt.UTC).astimezone().date()
-
-
-def agreement(contract: Path | None, manifest: Path | None) -> tuple[DataContract, CohortDefinition]:
-    """The contract and the cohort of whichever file is given.
-
-    Raises:
-        ConfigurationError: If both are, or none.
-        ManifestError: If it is not what it should be.
-    """
-    from federation.data.cohort import CohortDefinition
-    from federation.data.contract import DataContract
-    from federation.study.manifest import read_sealed
-
-    if contract is not None and manifest is None:
-        return DataContract.from_data(_read_yaml(contract)), CohortDefinition(provenance="patients")
-    if manifest is not None and contract is None:
-        study = read_sealed(_read(manifest))
-        return study.contract, study.cohort
-    raise ConfigurationError(
-        "expected one of --contract and --manifest, got " + ("none" if contract is None else "both"),
-        remedy="give --manifest for a study's whole cohort, or --contract to look at the variables alone",
-    )
-
-
-def _read_yaml(path: Path) -> object:
-    import yaml
-
-    try:
-        return yaml.safe_load(_read(path))
-    except yaml.YAMLError as failure:
-        raise ManifestError(
-            f"expected a contract in YAML or JSON at {path}, got text that does not parse",
-            remedy="check indentation, colons and quotes",
-        ) from failure
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failure:
-        raise ManifestError(
-            f"expected a readable file in UTF-8 at {path}, got {type(failure).__name__}",
-            remedy="check path, permissions and encoding",
-        ) from failure
 
 
 def _leave(report: ReadinessReport) -> None:

@@ -13,7 +13,8 @@ from rich.text import Text
 from federation.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from site_client.images.importing import ImportReport, Progress
+    from site_client.images.imported import ImportReport
+    from site_client.images.importing import Progress
 
 images_app = typer.Typer(help="The site's images.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -69,7 +70,7 @@ def check_images(folder: _Folder, *, missing: _Missing = "refuse", as_json: _Jso
 
 
 @images_app.command("import")
-def import_(
+def import_(  # noqa: PLR0913 - the options of a command
     folder: _Folder,
     *,
     table: Annotated[
@@ -94,8 +95,9 @@ def import_(
 
     cohortium site images import exported/ --table labels.csv --contract contract.yaml --to stores/chest
     """
-    from site_client.commands import agreement
-    from site_client.images.importing import ImportChoice, import_images
+    from site_client.agreed_files import agreement
+    from site_client.images.imported import ImportChoice
+    from site_client.images.importing import import_images
     from site_client.images.labels import file_columns, read_labels
 
     agreed, _ = agreement(contract, manifest)

@@ -1,7 +1,7 @@
 """Whether the headers of images still say whose they are.
 
-The rules are a subset of the Basic Application Level Confidentiality Profile (DICOM PS3.15, annex E, table E.1-1) that a machine can
-decide: what the profile removes must be absent or empty; what it empties or replaces must be empty, but for a pseudonym where the
+The rules are the part of the Basic Application Level Confidentiality Profile (DICOM PS3.15, annex E, table E.1-1) that a machine
+can decide: what the profile removes must be absent or empty; what it empties or replaces must be empty, but for a pseudonym where a
 file says that identity was removed (0012,0062), and for dates where it says that they were moved (0028,0303). Private elements,
 overlays and curves must be gone, and no text may be burnt into the pixels. The check names attributes, never what they hold.
 

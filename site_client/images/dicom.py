@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import warnings
+import zlib
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from federation.errors import MissingDependencyError
 from site_client.images.deidentification import Claims, Element
-from site_client.images.picture import LARGEST_PICTURE, Picture, Unreadable
+from site_client.images.picture import LARGEST_FILE, LARGEST_PICTURE, Picture, Unreadable
 
 if TYPE_CHECKING:
     from pydicom import Dataset, FileDataset
@@ -29,7 +31,17 @@ if TYPE_CHECKING:
 _PREAMBLE: Final = 128
 _DEEPEST: Final = 16
 _TRUNCATED: Final = "truncated or damaged DICOM file"
-_SUPPORTED_PHOTOMETRIC: Final = frozenset({"MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422"})
+_PHOTOMETRIC: Final = frozenset({"MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422"})
+_NEEDED: Final = (
+    "Rows",
+    "Columns",
+    "PhotometricInterpretation",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelData",
+)
+_DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 
 
 def is_dicom(content: bytes) -> bool:
@@ -77,6 +89,8 @@ def _read(content: bytes, *, pixels: bool) -> FileDataset | Unreadable:
         raise MissingDependencyError(
             "expected the package 'pydicom', it is not installed", remedy="pip install 'cohortium[images]'"
         ) from failure
+    if _swells(content):
+        return Unreadable(f"more than {LARGEST_FILE >> 20} MiB when inflated")
     try:
         with _quiet():
             return dcmread(io.BytesIO(content), stop_before_pixels=not pixels)
@@ -86,11 +100,21 @@ def _read(content: bytes, *, pixels: bool) -> FileDataset | Unreadable:
         return Unreadable(_TRUNCATED)
 
 
+def _swells(content: bytes) -> bool:
+    """Whether a deflated file becomes larger than any file may be. Its meta header, of a stated length, is not deflated."""
+    if _DEFLATED not in content[:4096]:
+        return False
+    start = 144 + int.from_bytes(content[140:144], "little")
+    inflating = zlib.decompressobj(wbits=-15)
+    try:
+        return len(inflating.decompress(content[start:], LARGEST_FILE)) >= LARGEST_FILE
+    except zlib.error:
+        return False  # pydicom will say so
+
+
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
     """Pydicom warns with values of the file; none of that is for a log."""
-    import logging
-
     logger = logging.getLogger("pydicom")
     was = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -108,7 +132,8 @@ def _elements(dataset: Dataset, depth: int) -> Iterator[Element]:
         return
     for element in dataset:
         value = element.value
-        is_empty = value is None or (hasattr(value, "__len__") and len(value) == 0) or str(value).strip() == ""
+        is_empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
+        is_empty = is_empty or (isinstance(value, str) and not value.strip(" \0"))
         yield Element(int(element.tag.group), str(element.keyword), is_empty=is_empty)
         if element.VR == "SQ" and not is_empty:
             for item in value:
@@ -133,15 +158,16 @@ def _picture(dataset: FileDataset) -> Picture | Unreadable:
     refused = _reason_against(dataset)
     if refused is not None:
         return Unreadable(refused)
-    from pydicom.pixels import apply_rescale, pixel_array
+    from pydicom.pixels import apply_modality_lut, pixel_array
 
     photometric = str(dataset.PhotometricInterpretation)
     stored = pixel_array(dataset)  # YBR becomes RGB
     rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)
     if stored.shape != ((rows, columns) if samples == 1 else (rows, columns, samples)):
         return Unreadable(_TRUNCATED)
-    values: NDArray[np.float32] = np.asarray(apply_rescale(stored, dataset), dtype=np.float32)
-    done = ["rescale slope and intercept applied"] if "RescaleSlope" in dataset else []
+    values: NDArray[np.float32] = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    scaled = "RescaleSlope" in dataset or "ModalityLUTSequence" in dataset
+    done = ["the file's own scale to units applied"] if scaled else []
     if photometric == "MONOCHROME1":
         values = _turned(values, dataset)
         done.append("MONOCHROME1 turned round")
@@ -161,23 +187,19 @@ def _reason_against(dataset: FileDataset) -> str | None:
     """Why a file cannot be decoded, as far as its header says."""
     from pydicom.uid import UID
 
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if not syntax:
-        return "no transfer syntax"
-    for keyword in ("Rows", "Columns", "PhotometricInterpretation", "SamplesPerPixel", "BitsAllocated"):
-        if keyword not in dataset:
-            return "no picture"
-    if "PixelData" not in dataset:
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
+    if any(keyword not in dataset for keyword in _NEEDED):
         return "no picture"
-    if int(dataset.get("NumberOfFrames", 1) or 1) != 1:
-        return "several frames"
-    if str(dataset.PhotometricInterpretation) not in _SUPPORTED_PHOTOMETRIC:
-        return "a photometric interpretation other than MONOCHROME1, MONOCHROME2, RGB and YBR"
-    if int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel) > LARGEST_PICTURE:
-        return f"more than {LARGEST_PICTURE} values"
-    if not _can_decode(UID(str(syntax))):
-        return f"transfer syntax {_shown(str(syntax))}, which nothing here decodes"
-    return None
+    size = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
+    reasons = {
+        "several frames": int(dataset.get("NumberOfFrames", 1) or 1) != 1,
+        "a photometric interpretation other than MONOCHROME1, MONOCHROME2, RGB and YBR": (
+            str(dataset.PhotometricInterpretation) not in _PHOTOMETRIC
+        ),
+        f"more than {LARGEST_PICTURE} values": not 0 < size <= LARGEST_PICTURE,
+        f"transfer syntax {_shown(syntax)}, which nothing here decodes": not _can_decode(UID(syntax)),
+    }
+    return next((reason for reason, applies in reasons.items() if applies), None)
 
 
 def _can_decode(syntax: UID) -> bool:

@@ -100,7 +100,10 @@ def _header(drawn: Slice, scanner: Scanner, *, name: str) -> FileDataset:
     dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
     dataset.Modality, dataset.BurnedInAnnotation = "CT", "NO"
     dataset.PatientID = dataset.PatientName = drawn.patient
-    dataset.PatientIdentityRemoved, dataset.DeidentificationMethod = "YES", "GENERATED IMAGE: THE PATIENT DOES NOT EXIST"
+    dataset.PatientIdentityRemoved, dataset.DeidentificationMethod = (
+        "YES",
+        "GENERATED IMAGE: THE PATIENT DOES NOT EXIST",
+    )
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = scanner.side, scanner.side, 1
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, _BITS, _BITS - 1, 0
     dataset.PhotometricInterpretation = "MONOCHROME1" if scanner.inverted else "MONOCHROME2"

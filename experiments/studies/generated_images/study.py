@@ -17,7 +17,8 @@ from federation.documents import Json
 from federation.durable_files import write_durably
 from federation.errors import ConfigurationError, MappingError
 from federation.privacy.randomness import seeded_streams
-from site_client.images.importing import ImportChoice, import_images
+from site_client.images.imported import ImportChoice
+from site_client.images.importing import import_images
 from site_client.images.labels import read_labels
 from site_client.sources.mapping import SiteMapping
 from site_client.sources.tables import TableSource
@@ -81,9 +82,7 @@ def prepare(options: Mapping[str, object], *, seed: int, folder: Path, data: Pat
             slices, scanner, folder=folder / site / FILES, with_masks=chosen.task == "segmentation"
         )
         mapping = _imported(folder / site, site=site, contract=definition.contract)
-        sites.append(
-            StudySite(site=site, source=TableSource(mapping, folder=folder / site), public_patients=patients)
-        )
+        sites.append(StudySite(site=site, source=TableSource(mapping, folder=folder / site), public_patients=patients))
     return PreparedStudy(definition=definition, sites=tuple(sites))
 
 

@@ -61,11 +61,13 @@ class Element:
         group: Of its tag.
         keyword: Of the dictionary; empty if it has none.
         is_empty: Whether it holds nothing.
+        is_nested: Whether it is inside of a sequence, where the pseudonym of the file does not reach.
     """
 
     group: int
     keyword: str
     is_empty: bool
+    is_nested: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def identifying(elements: Iterable[Element], claims: Claims) -> set[str]:
             found.add(_OVERLAY)
         elif 0x5000 <= element.group <= 0x50FF:  # noqa: PLR2004
             found.add(_CURVE)
-        elif (element.keyword in NAMES and not _is_pseudonym(element.keyword, claims)) or (
+        elif (element.keyword in NAMES and (element.is_nested or not _is_pseudonym(element.keyword, claims))) or (
             element.keyword in DATES and (element.keyword in _ALWAYS or not claims.dates_moved)
         ):
             found.add(element.keyword)

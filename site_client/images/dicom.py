@@ -134,7 +134,7 @@ def _elements(dataset: Dataset, depth: int) -> Iterator[Element]:
         value = element.value
         is_empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
         is_empty = is_empty or (isinstance(value, str) and not value.strip(" \0"))
-        yield Element(int(element.tag.group), str(element.keyword), is_empty=is_empty)
+        yield Element(int(element.tag.group), str(element.keyword), is_empty=is_empty, is_nested=depth > 0)
         if element.VR == "SQ" and not is_empty:
             for item in value:
                 yield from _elements(item, depth + 1)

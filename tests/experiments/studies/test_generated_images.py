@@ -10,8 +10,7 @@ import pytest
 from pydicom import dcmread
 from typer.testing import CliRunner
 
-from conf.loading import compose
-from conf.validation import build
+from conf.loading import load
 from experiments.settings import SimulationSettings
 from experiments.simulate import simulate
 from experiments.studies.catalogue import load_study
@@ -91,8 +90,9 @@ def test_patients_have_several_slices_that_stay_together(tmp_path: Path) -> None
 
 
 def run(folder: Path, *overrides: str) -> SimulationSummary:
-    settings = build(SimulationSettings, compose([*TINY, *overrides, f"output={folder}"]))
-    return simulate(settings, data=None, progress=None, command="test")
+    return simulate(
+        load(SimulationSettings, [*overrides[:1], *TINY, *overrides[1:]]), output=folder, data=None, progress=None
+    )
 
 
 @pytest.mark.parametrize("study", ["study=generated_images", "experiment=generated_segmentation"])

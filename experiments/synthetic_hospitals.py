@@ -140,11 +140,6 @@ def _check_task(contract: DataContract, task: TaskKind) -> None:
         "regression": ("continuous", "integer"),
         "segmentation": (),
     }[task]
-    if contract.arrays:
-        raise ConfigurationError(
-            f"expected a contract without images and signals, got {[variable.name for variable in contract.arrays]}",
-            remedy="patients are drawn for tabular contracts only; study=generated_images draws images",
-        )
     if contract.outcome.kind not in kinds:
         raise ConfigurationError(
             f"expected an outcome of kind {' or '.join(kinds)} for task {task}, "
@@ -162,7 +157,16 @@ def draw_covariates(
     signs: FloatArray,
     streams: RandomStreams,
 ) -> Records:
-    """Complete columns of one hospital, without outcome."""
+    """Complete columns of one hospital, without outcome.
+
+    Raises:
+        ConfigurationError: If the contract has images or signals.
+    """
+    if contract.arrays:
+        raise ConfigurationError(
+            f"expected a contract without images and signals, got {[variable.name for variable in contract.arrays]}",
+            remedy="patients are drawn for tabular contracts only; study=generated_images draws images",
+        )
     generator = streams.stream("covariates", site)
     numbers = generator.integers(1, settings.max_records_per_patient + 1, size=num_patients)
     patient = np.repeat(np.arange(num_patients), numbers)

@@ -18,6 +18,9 @@ from site_client.patients import PatientDataset
 
 _RECORDS: Final = 256
 """Records of every pass, filled up with zeros: the last bits of a score must not depend on the number of other records."""
+_FEWEST_RECORDS: Final = 16
+_VALUES: Final = 2**20
+"""Of a pass: wide records, such as large images, go through in shorter ones."""
 
 
 def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDArray[np.float32]:
@@ -37,9 +40,10 @@ def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDA
     try:
         with torch.no_grad():
             # An empty data set still goes through once, so that its scores have the right shape.
+            length = _pass_length(dataset)
             parts = [
-                _scores(model, dataset, task, slice(start, start + _RECORDS))
-                for start in range(0, max(1, dataset.num_records), _RECORDS)
+                _scores(model, dataset, task, slice(start, start + length))
+                for start in range(0, max(1, dataset.num_records), length)
             ]
     finally:
         model.train(was_training)
@@ -47,15 +51,21 @@ def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDA
 
 
 def _scores(model: nn.Module, dataset: PatientDataset, task: TaskKind, rows: slice) -> NDArray[np.float32]:
-    said: torch.Tensor = model(_one_pass(dataset.features[rows]))
+    length = _pass_length(dataset)
+    said: torch.Tensor = model(_one_pass(dataset.features[rows], length))
     if task == "segmentation":
-        return agreement(said, _one_pass(dataset.outcomes[rows])).numpy()
+        return agreement(said, _one_pass(dataset.outcomes[rows], length)).numpy()
     return scores(task, said).numpy()
 
 
-def _one_pass(features: NDArray[np.float32]) -> torch.Tensor:
-    """``[_RECORDS, F]``: the records, and zeros after them."""
-    filled = torch.zeros((_RECORDS, features.shape[1]))
+def _pass_length(dataset: PatientDataset) -> int:
+    """Records of a pass: follows from the number of features alone."""
+    return min(_RECORDS, max(_FEWEST_RECORDS, _VALUES // dataset.features.shape[1]))
+
+
+def _one_pass(features: NDArray[np.float32], length: int) -> torch.Tensor:
+    """``[length, F]``: the records, and zeros after them."""
+    filled = torch.zeros((length, features.shape[1]))
     filled[: len(features)] = torch.tensor(features)
     return filled
 

@@ -110,8 +110,10 @@ def resized(plane: NDArray[np.float32], *, height: int, width: int, fill: float,
     """
     if plane.shape == (height, width):
         return plane
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError as failure:
+        raise _absent("pillow") from failure
     factor = min(height / plane.shape[0], width / plane.shape[1])
     inner = (min(height, max(1, round(plane.shape[0] * factor))), min(width, max(1, round(plane.shape[1] * factor))))
     way = Image.Resampling.BOX if factor < 1 else Image.Resampling.BILINEAR

@@ -128,9 +128,11 @@ def refuse_identifying(findings: Findings) -> None:
 
 def _content(folder: Path, name: str) -> bytes | Unreadable:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        return Unreadable("outside of the folder")
-    return content_of(path)
+    try:
+        is_inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):
+        return Unreadable("a name that no file can have")
+    return content_of(path) if is_inside else Unreadable("outside of the folder")
 
 
 def _add(column: Column, folder: Path, name: str, *, line: int, choice: ImportChoice) -> None:

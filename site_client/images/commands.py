@@ -13,6 +13,8 @@ from rich.text import Text
 from federation.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from site_client.images.imported import ImportReport
     from site_client.images.importing import Progress
 
@@ -136,7 +138,7 @@ class _bar:  # noqa: N801 - used as a function
 
         console = Console(stderr=True)
         self._bar = Bar(console=console, transient=True, disable=not (shown and console.is_terminal))
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -148,7 +150,7 @@ class _bar:  # noqa: N801 - used as a function
     def _step(self, what: str, done: int, total: int) -> None:
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=total)
-        self._bar.update(self._tasks[what], completed=done)  # pyright: ignore[reportArgumentType] - TaskID is an int
+        self._bar.update(self._tasks[what], completed=done)
 
 
 def _show(report: ImportReport) -> None:

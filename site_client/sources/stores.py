@@ -51,8 +51,8 @@ def attach_arrays(found: Survey, mapping: SiteMapping, contract: DataContract, *
         )
     place = folder / mapping.source.path
     store = read_store(place, site=mapping.site)
-    values, arrays = dict(found.records.values), {}
-    unreadable, implausible = dict(found.unreadable_values), {}
+    values, arrays = dict(found.records.values), dict[str, StoredArray]()
+    unreadable, implausible = dict(found.unreadable_values), dict[str, int]()
     notices = list(found.notices)
     for variable in contract.arrays:
         column = mapping.variables[variable.name].column

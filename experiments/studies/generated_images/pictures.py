@@ -8,7 +8,7 @@ Axis names: H height, W width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -96,7 +96,7 @@ _SCANNERS: Final = (
 def scanner_of(site: int, *, noise: float) -> Scanner:
     """The scanner of a hospital, by its number from 0; there are four kinds."""
     kind = _SCANNERS[site % len(_SCANNERS)]
-    return Scanner(**{**vars(kind), "noise": kind.noise * noise})
+    return replace(kind, noise=kind.noise * noise)
 
 
 def draw_slices(options: PictureOptions, scanner: Scanner, *, site: str, generator: Generator) -> Iterator[Slice]:

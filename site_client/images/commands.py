@@ -99,12 +99,12 @@ def import_(  # noqa: PLR0913 - the options of a command
     """
     from site_client.agreed_files import agreement
     from site_client.images.imported import ImportChoice
-    from site_client.images.importing import import_images
+    from site_client.images.importing import image_variables, import_images
     from site_client.images.labels import file_columns, read_labels
 
     agreed, _ = agreement(contract, manifest)
     labels = read_labels(table, delimiter=delimiter)
-    columns = file_columns(labels, tuple(variable.name for variable in agreed.arrays), _given(column or []))
+    columns = file_columns(labels, tuple(variable.name for variable in image_variables(agreed)), _given(column or []))
     with _bar(shown=not as_json) as progress:
         report = import_images(
             folder,

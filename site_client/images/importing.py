@@ -64,7 +64,7 @@ def import_images(
         ManifestError: If the contract has a signal.
         InvalidInputError: If the store's folder is not empty.
     """
-    variables = _variables(contract)
+    variables = image_variables(contract)
     findings = _checked(folder, table, columns, choice=choice, progress=progress)
     with _new_folder(store), contextlib.ExitStack() as open_files:
         made: list[Column] = []
@@ -81,7 +81,12 @@ def import_images(
         return finished(store, table, columns, made, findings=findings, choice=choice)
 
 
-def _variables(contract: DataContract) -> list[Image | Mask]:
+def image_variables(contract: DataContract) -> list[Image | Mask]:
+    """The images and masks of a contract.
+
+    Raises:
+        ManifestError: If it has none, or a signal.
+    """
     found = [variable for variable in contract.arrays if isinstance(variable, Image | Mask)]
     if len(found) != len(contract.arrays) or not found:
         raise ManifestError(

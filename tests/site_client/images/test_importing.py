@@ -27,7 +27,7 @@ from federation.errors import (
 from site_client.commands import app
 from site_client.extraction import extract
 from site_client.images.imported import ImportChoice, ImportReport
-from site_client.images.importing import import_images
+from site_client.images.importing import image_variables, import_images
 from site_client.images.labels import file_columns, read_labels
 from site_client.sources.mapping import SiteMapping
 from site_client.sources.tables import TableSource
@@ -70,7 +70,7 @@ def imported(
     return import_images(
         folder / "files",
         table=table,
-        columns=file_columns(table, tuple(variable.name for variable in agreed.arrays), {}),
+        columns=file_columns(table, tuple(variable.name for variable in image_variables(agreed)), {}),
         contract=agreed,
         store=folder / "store",
         choice=ImportChoice(**choice),

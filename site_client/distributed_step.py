@@ -12,6 +12,8 @@ from federation.privacy.independence import check_independence, check_memory, me
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
+from federation.study.augmentation import AugmentationSpec
+from site_client.augmentation import Augmentation
 from site_client.patient_gradients import patient_gradients
 from site_client.patients import PatientDataset
 
@@ -24,6 +26,7 @@ def noisy_gradient_sum(
     mechanism: MechanismSpec,
     share: NoiseShare,
     streams: RandomStreams,
+    augmentation: AugmentationSpec | None = None,
 ) -> NDArray[np.int64]:
     """Clipped gradients of the patients drawn, with this site's share of the noise.
 
@@ -36,6 +39,7 @@ def noisy_gradient_sum(
         mechanism: Clipping norm and sampling probability.
         share: Grid and noise.
         streams: Secret, of this round alone.
+        augmentation: How images are changed; ``None``: not at all.
 
     Returns:
         ``[D]`` whole grid steps.
@@ -45,10 +49,14 @@ def noisy_gradient_sum(
     """
     check_independence(model, (dataset.features.shape[1],))
     memory = memory_of(model)
+    changed = Augmentation(dataset, augmentation or AugmentationSpec(), streams.child("augmented"))
+    changed.next_step()
     drawn = poisson_sample(
         dataset.num_patients, numerator=mechanism.sampling_numerator, generator=streams.stream("sampling")
     )
-    with patient_gradients(model, dataset, task=task, mechanism=mechanism, grid_bits=share.grid_bits) as patients:
+    with patient_gradients(
+        model, changed.dataset, task=task, mechanism=mechanism, grid_bits=share.grid_bits
+    ) as patients:
         total = patients.clipped_sum(drawn, clipping_norm=mechanism.clipping_norm)
     check_memory(model, memory)
     return noisy_share(total, mechanism=share, generator=streams.stream("noise"))

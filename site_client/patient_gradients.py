@@ -56,7 +56,7 @@ def patient_gradients(
         theta: ``[D]`` float32 that the model's parameters are views of; ``None``: the values of now are copied, and stay.
         pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn.
     """
-    network = stacked_network(model)
+    network = None if task == "segmentation" else stacked_network(model)  # the kernels know one outcome a record
     declared = mechanism.divisor / mechanism.sampling_probability
     if network is None or declared > _MOST_DECLARED or not leaves_room(network.num_parameters, grid_bits=grid_bits):
         length = math.ceil(mechanism.divisor) if pass_records is None else pass_records

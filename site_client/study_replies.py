@@ -123,6 +123,7 @@ def shared_step_reply(
         mechanism=manifest.mechanism(data.site),
         share=share,
         streams=streams,
+        augmentation=manifest.schedule.augmentation,
     )
     header = TrainReply(
         study=manifest.digest, site=data.site, round_number=round_number, event=manifest.training_event()

@@ -31,6 +31,7 @@ from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
 from federation.study.schedule import OptimiserSpec, Schedule
+from site_client.augmentation import Augmentation
 from site_client.patient_gradients import patient_gradients
 from site_client.patients import PatientDataset
 
@@ -100,18 +101,20 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
         NonFiniteModelError: If training diverged.
     """
     working = copy.deepcopy(model).train()
+    augmentation = Augmentation(dataset, schedule.augmentation, streams.child("augmented", round_number))
+    dataset = augmentation.dataset
     theta = flat_parameters(working)
     if mechanism is None:
         event = None
         gradients = _plain_gradients(
-            working, dataset, task=task, schedule=schedule, round_number=round_number, streams=streams
+            working, augmentation, task=task, schedule=schedule, round_number=round_number, streams=streams
         )
     else:
         # The event comes before the first noise is drawn: a crash later must not leave an uncounted release.
         event = _admit(working, dataset, mechanism=mechanism, schedule=schedule)
         gradients = _private_gradients(
             working,
-            dataset,
+            augmentation,
             task=task,
             theta=theta,
             mechanism=mechanism,
@@ -148,7 +151,7 @@ def _finite(parameters: Vector, round_number: int) -> Vector:
 
 def _private_gradients(
     model: nn.Module,
-    dataset: PatientDataset,
+    augmentation: Augmentation,
     *,
     task: TaskKind,
     theta: Tensor,
@@ -157,6 +160,7 @@ def _private_gradients(
     pass_records: int | None,
 ) -> _Gradients:
     """Noisy means of clipped patient gradients, one for each accounted step."""
+    dataset = augmentation.dataset
     sampling = KeyStream.from_generator(streams.stream("sampling"))
     noise = KeyStream.from_generator(streams.stream("noise"))
     with patient_gradients(
@@ -164,6 +168,7 @@ def _private_gradients(
     ) as patients:
         for _ in range(mechanism.steps_per_round):
             drawn = poisson_sample(dataset.num_patients, numerator=mechanism.sampling_numerator, generator=sampling)
+            augmentation.next_step()
             total = patients.clipped_sum(drawn, clipping_norm=mechanism.clipping_norm)
             released = noisy_mean(total, mechanism=mechanism, generator=noise)
             yield torch.from_numpy(released.astype(np.float32))
@@ -171,7 +176,7 @@ def _private_gradients(
 
 def _plain_gradients(
     model: nn.Module,
-    dataset: PatientDataset,
+    augmentation: Augmentation,
     *,
     task: TaskKind,
     schedule: Schedule,
@@ -179,14 +184,16 @@ def _plain_gradients(
     streams: RandomStreams,
 ) -> _Gradients:
     """Gradients of the mean loss over the records of a mini-batch of patients."""
+    dataset = augmentation.dataset
     if dataset.num_patients == 0:
         raise CohortTooSmallError("expected at least one training patient, got none")
     parameters = list(model.parameters())
     for patients in _mini_batches(dataset.num_patients, schedule=schedule, round_number=round_number, streams=streams):
+        augmentation.next_step()
         batch = dataset.patients(patients)
         _check_batch_norm(model, batch.num_records)
-        outputs = model(torch.from_numpy(batch.features))
-        loss = record_losses(task, outputs, torch.from_numpy(batch.outcomes)).mean()
+        outputs = model(torch.from_numpy(batch.in_memory))
+        loss = record_losses(task, outputs, torch.from_numpy(batch.known_outcomes)).mean()
         yield _flat(torch.autograd.grad(loss, parameters))
 
 

@@ -9,7 +9,7 @@ from aggregator.report.content import Fact, RoundPoint
 from aggregator.report.robustness import aggregation_facts
 from aggregator.report.wire import compression_facts
 from federation.data.cohort import Criterion
-from federation.models.spec import CnnSpec, LinearSpec, MlpSpec
+from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, UnetSpec
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
@@ -20,6 +20,7 @@ _MODEL_OF_TASK = {
     "binary": "Logistic regression",
     "multiclass": "Multinomial logistic regression",
     "regression": "Linear regression",
+    "segmentation": "Logistic regression of each pixel on all others",
 }
 _OPTIMISER_TITLES = {"sgd": "SGD", "adam": "Adam"}
 _ALGORITHM_TITLES = {
@@ -132,6 +133,12 @@ def _model_fact(manifest: StudyManifest) -> Fact:
                 explanation=(
                     f"Images (channels x height x width): {' x '.join(str(size) for size in model.image_shape)}."
                 ),
+            )
+        case UnetSpec() as model:
+            return Fact(
+                label="Model",
+                value=f"U-Net with {', '.join(str(width) for width in model.channels)} channels",
+                explanation=f"Images (channels x height x width): {' x '.join(map(str, model.image_shape))}.",
             )
 
 

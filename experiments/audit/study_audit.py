@@ -25,10 +25,15 @@ def audit_study(subject: AuditSubject, choice: AuditChoice, *, released: Vector 
             trains it.
 
     Raises:
-        ConfigurationError: If no audit is chosen.
+        ConfigurationError: If no audit is chosen, or the study is of images or signals.
     """
     if not choice.kinds:
         raise ConfigurationError("expected at least one audit, got kind 'none'", remedy="choose audit.kind=all")
+    if subject.manifest.contract.arrays:
+        raise ConfigurationError(
+            "expected a study of tabular records to audit, got one of images or signals",
+            remedy="choose audit.kind=none: the audits plant patients with tabular features",
+        )
     return StudyAudit(
         manifest_digest=subject.manifest.digest,
         results=tuple(result for kind in choice.kinds for result in _audit(kind, subject, choice, released)),

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import Categorical, DataContract, Ordinal
 from federation.documents import Document
 from federation.errors import ManifestError
@@ -68,6 +69,11 @@ class CohortDefinition(Document):
         """
         for criterion in (*self.inclusion, *self.exclusion):
             variable = contract.variable(criterion.variable)
+            if isinstance(variable, Image | Signal | Mask) and criterion.operator != "present":
+                raise ManifestError(
+                    f"expected the operator 'present' on the {variable.kind} {variable.name}, got {criterion.operator!r}",
+                    remedy="a criterion compares single values, not pixels or samples",
+                )
             if isinstance(variable, Categorical | Ordinal) and criterion.value is not None:
                 values = criterion.value if isinstance(criterion.value, tuple) else (criterion.value,)
                 _check_levels(criterion.variable, values, variable.levels)

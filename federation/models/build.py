@@ -10,7 +10,8 @@ from torch import nn
 from federation.errors import ManifestError, ModelRefusedError
 from federation.identifiers import TaskKind
 from federation.models.parameters import initial_parameters, load
-from federation.models.spec import Activation, CnnSpec, LinearSpec, MlpSpec, ModelSpec
+from federation.models.spec import Activation, CnnSpec, LinearSpec, MlpSpec, ModelSpec, UnetSpec
+from federation.models.unet import Unet, check_unet
 
 _GROUPS = (8, 4, 2, 1)
 """Numbers of groups tried for group normalisation, in this order."""
@@ -23,7 +24,7 @@ def build_model(spec: ModelSpec, *, task: TaskKind, num_features: int, num_outpu
         spec: Architecture.
         task: Sets the number of outputs that fits.
         num_features: F, the width of the encoded records.
-        num_outputs: K: 1, or the number of classes.
+        num_outputs: K: 1, the number of classes, or the number of pixels.
         private: Refuse what mixes patients.
 
     Returns:
@@ -53,7 +54,7 @@ def _check_sizes(task: TaskKind, num_features: int, num_outputs: int) -> None:
             f"expected at least one feature, got {num_features}", remedy="add a variable to the contract"
         )
     fits = num_outputs >= 2 if task == "multiclass" else num_outputs == 1  # noqa: PLR2004 - two classes
-    if not fits:
+    if not fits and task != "segmentation":
         wanted = "at least 2 outputs" if task == "multiclass" else "1 output"
         raise ManifestError(f"expected {wanted} for task {task!r}, got {num_outputs}")
 
@@ -66,6 +67,8 @@ def _network(spec: ModelSpec, num_features: int, num_outputs: int) -> nn.Module:
             return _mlp(spec, num_features, num_outputs)
         case CnnSpec():
             return _cnn(spec, num_features, num_outputs)
+        case UnetSpec():
+            return _unet(spec, num_features, num_outputs)
         case _:
             assert_never(spec)
 
@@ -126,7 +129,16 @@ def _cnn(spec: CnnSpec, num_features: int, num_outputs: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(spec.hidden, num_outputs))
 
 
-def _image_normalisation(spec: CnnSpec, channels: int) -> list[nn.Module]:
+def _unet(spec: UnetSpec, num_features: int, num_outputs: int) -> nn.Module:
+    check_unet(spec, num_features=num_features, num_outputs=num_outputs)
+    return Unet(
+        spec,
+        activation=lambda: _activation(spec.activation),
+        normalise=lambda channels: _image_normalisation(spec, channels),
+    )
+
+
+def _image_normalisation(spec: CnnSpec | UnetSpec, channels: int) -> list[nn.Module]:
     match spec.normalisation:
         case "none":
             return []

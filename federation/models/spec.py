@@ -43,4 +43,15 @@ class CnnSpec(Document):
     """``batch`` mixes patients: refused when training is private."""
 
 
-ModelSpec = Annotated[LinearSpec | MlpSpec | CnnSpec, Field(discriminator="kind")]
+class UnetSpec(Document):
+    """Small U-Net: a mask of ``height x width`` pixels for an image of ``channels x height x width`` values."""
+
+    kind: Literal["unet"]
+    image_shape: tuple[Width, Width, Width]
+    channels: Annotated[tuple[Width, ...], Field(min_length=2, max_length=5)] = (8, 16, 32)
+    """Width of each level; every level but the first has half the height and width of the one above it."""
+    activation: Activation = "relu"
+    normalisation: Literal["none", "layer", "group"] = "group"
+
+
+ModelSpec = Annotated[LinearSpec | MlpSpec | CnnSpec | UnetSpec, Field(discriminator="kind")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from federation.documents import Document
+from federation.study.augmentation import AugmentationSpec
 
 
 class OptimiserSpec(Document):
@@ -36,6 +37,10 @@ class Schedule(Document):
     """Evaluate the global model every that many rounds, and after the last."""
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The local learning rate of round r is multiplied by this to the power r - 1."""
+
+    augmentation: Annotated[AugmentationSpec, Field(exclude_if=lambda spec: not spec.is_on)] = AugmentationSpec()
+    """How training images are changed at random. Off, the field is not in the canonical bytes, so that a manifest has the digest
+    that it had before there was augmentation."""
 
     def learning_rate_of(self, round_number: int) -> float:
         """Local learning rate of a round, from 1."""

@@ -15,6 +15,7 @@ from conf.validation import build
 from experiments.settings import SimulationSettings
 from experiments.studies.catalogue import study_names
 from experiments.studies.demo.study import DemoOptions
+from experiments.studies.generated_images.pictures import PictureOptions
 from experiments.studies.heart_disease.study import HeartDiseaseOptions
 from experiments.studies.readmission.study import ReadmissionOptions
 from experiments.studies.synthetic.study import SyntheticOptions
@@ -44,6 +45,7 @@ def test_the_named_studies_are_those_of_the_catalogue() -> None:
     ("study", "options"),
     [
         ("demo", DemoOptions),
+        ("generated_images", PictureOptions),
         ("heart_disease", HeartDiseaseOptions),
         ("readmission", ReadmissionOptions),
         ("synthetic", SyntheticOptions),

@@ -28,6 +28,7 @@ VIOLATIONS = {
     "home of duckdb": ("site_client/agent.py", "import duckdb"),
     "home of matplotlib": ("aggregator/rounds.py", "import matplotlib.pyplot"),
     "home of dp-accounting": ("federation/privacy/calibration.py", "import dp_accounting"),
+    "home of pydicom": ("site_client/training.py", "import pydicom"),
     "home of formulaic": ("aggregator/rounds.py", "import formulaic"),
     "home of cryptography": ("site_client/training.py", "import cryptography.fernet"),
     "home of onnx": ("aggregator/release/bundle.py", "import onnx"),

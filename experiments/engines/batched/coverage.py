@@ -30,8 +30,9 @@ def reason_against_batching(manifest: StudyManifest) -> str | None:
             private=private,
         )
     )
-    if network is None:
-        return "its network has a layer that is not batched, such as batch normalisation"
+    if network is None or manifest.contract.arrays:
+        streamed = "its images or signals are streamed from the disk"
+        return streamed if network else "its network has a layer that is not batched, such as batch normalisation"
     bits = GRID_BITS if share is None else share.grid_bits
     if private and not leaves_room(network.num_parameters, grid_bits=bits):
         return "its gradients are cut to a coarse grid patient by patient"

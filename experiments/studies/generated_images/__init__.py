@@ -1,0 +1,1 @@
+"""Generated images with a known lesion, as DICOM files of several scanners."""

@@ -17,7 +17,7 @@ from federation.data.contract import (
     Variable,
 )
 from federation.governance.plain_text import plain
-from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec
+from federation.models.spec import Cnn1dSpec, CnnSpec, GruSpec, LinearSpec, MlpSpec, ModelSpec
 
 _OPERATORS: Final = {
     "eq": "is", "ne": "is not", "lt": "is below", "le": "is at most", "gt": "is above", "ge": "is at least",
@@ -82,6 +82,11 @@ def model_in_words(model: ModelSpec) -> str:
             return f"a neural network with hidden layers of {', '.join(map(str, model.hidden))} units"
         case CnnSpec():
             return f"a neural network for images of {' x '.join(map(str, model.image_shape))} values"
+        case Cnn1dSpec():
+            return f"a neural network for signals of {' x '.join(map(str, model.signal_shape))} values"
+        case GruSpec():
+            shape = " x ".join(map(str, model.signal_shape))
+            return f"a recurrent neural network of {model.hidden} units for signals of {shape} values"
 
 
 def _kind(variable: Variable) -> str:

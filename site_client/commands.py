@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from federation.errors import ConfigurationError, ManifestError, MappingError
+from federation.errors import MappingError
 from site_client import process_commands
+from site_client.agreement_files import agreement
 from site_client.home_paths import HOME_VARIABLE, SiteLayout
 from site_client.ledger_commands import ledger_app
+from site_client.signals.commands import signals_app
 
 if TYPE_CHECKING:
-    from federation.data.cohort import CohortDefinition
-    from federation.data.contract import DataContract
     from site_client.readiness import ReadinessReport
     from site_client.sources.tables import TableSource
 
@@ -26,6 +26,7 @@ app = typer.Typer(help="Work at a hospital.", no_args_is_help=True, pretty_excep
 data_app = typer.Typer(help="The site's own records.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(signals_app, name="signals")
 process_commands.register(app)
 
 _Contract = Annotated[Path | None, typer.Option("--contract", help="Data contract, YAML or JSON.")]
@@ -101,7 +102,7 @@ def show_data_profile(
     from site_client.profile_table import show_profile
     from site_client.sources.source import survey
 
-    agreed, _ = _agreement(contract, manifest)
+    agreed, _ = agreement(contract, manifest)
     source, name = _source(mapping, site=site)
     found = profile(survey(source, agreed, today=_today()), contract=agreed, smallest=smallest)
     if found.site != name:
@@ -172,7 +173,7 @@ def doctor(
 def _report(mapping: Path, *, contract: Path | None, manifest: Path | None, site: str | None) -> ReadinessReport:
     from site_client.extraction import check as check_records
 
-    agreed, definition = _agreement(contract, manifest)
+    agreed, definition = agreement(contract, manifest)
     source, name = _source(mapping, site=site)
     return check_records(source, site=name, contract=agreed, definition=definition, today=_today()).report
 
@@ -188,44 +189,6 @@ def _source(mapping: Path, *, site: str | None) -> tuple[TableSource, str]:
 
 def _today() -> dt.date:
     return dt.datetime.now(tz=dt.UTC).astimezone().date()
-
-
-def _agreement(contract: Path | None, manifest: Path | None) -> tuple[DataContract, CohortDefinition]:
-    from federation.data.cohort import CohortDefinition
-    from federation.data.contract import DataContract
-    from federation.study.manifest import read_sealed
-
-    if contract is not None and manifest is None:
-        return DataContract.from_data(_read_yaml(contract)), CohortDefinition(provenance="patients")
-    if manifest is not None and contract is None:
-        study = read_sealed(_read(manifest))
-        return study.contract, study.cohort
-    raise ConfigurationError(
-        "expected one of --contract and --manifest, got " + ("none" if contract is None else "both"),
-        remedy="give --manifest for a study's whole cohort, or --contract to look at the variables alone",
-    )
-
-
-def _read_yaml(path: Path) -> object:
-    import yaml
-
-    try:
-        return yaml.safe_load(_read(path))
-    except yaml.YAMLError as failure:
-        raise ManifestError(
-            f"expected a contract in YAML or JSON at {path}, got text that does not parse",
-            remedy="check indentation, colons and quotes",
-        ) from failure
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failure:
-        raise ManifestError(
-            f"expected a readable file in UTF-8 at {path}, got {type(failure).__name__}",
-            remedy="check path, permissions and encoding",
-        ) from failure
 
 
 def _leave(report: ReadinessReport) -> None:

@@ -88,9 +88,7 @@ def _recurrent(graph: GraphBuilder, inputs: str, layer: GatedRecurrentUnit) -> s
     given, held = layer.from_input, layer.from_hidden
     biases = np.concatenate([_values(given.bias)[order], _values(held.bias)[order]])
     matrices = [graph.constant(_values(part.weight)[order][None]) for part in (given, held)]
-    states = graph.add(
-        "GRU", steps, *matrices, graph.constant(biases[None]), hidden_size=hidden, linear_before_reset=1
-    )
+    states = graph.add("GRU", steps, *matrices, graph.constant(biases[None]), hidden_size=hidden, linear_before_reset=1)
     last = graph.add("Gather", states, graph.constant(np.array([-1], dtype=np.int64)), axis=0)
     return graph.add("Squeeze", last, graph.constant(np.array([0, 1], dtype=np.int64)))  # last step, one direction
 

@@ -96,9 +96,7 @@ def faults(recording: Recording, limits: tuple[ChannelLimits, ...]) -> tuple[Fau
     return tuple(found)
 
 
-def touches(
-    found: tuple[Fault, ...], kind: FaultKind, starts: Seconds, *, length_seconds: float
-) -> NDArray[np.bool_]:
+def touches(found: tuple[Fault, ...], kind: FaultKind, starts: Seconds, *, length_seconds: float) -> NDArray[np.bool_]:
     """``[W]``: which windows ``[start, start + length)`` touch a fault of the kind."""
     hit = np.zeros(len(starts), dtype=np.bool_)
     for fault in found:

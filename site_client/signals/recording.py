@@ -93,9 +93,7 @@ class Recording:
                 remedy=f"use names of the file's {len(self.names)} channels in the plan's `label`",
             )
         rows = [self.names.index(name) for name in names]
-        return replace(
-            self, channels=self.channels[rows], names=names, units=tuple(self.units[row] for row in rows)
-        )
+        return replace(self, channels=self.channels[rows], names=names, units=tuple(self.units[row] for row in rows))
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def stretches(recording: Recording, *, rate_hz: float, longest_gap_seconds: floa
     if recording.seconds is not None:
         channels = _interpolated(recording, rate_hz=rate_hz, longest_gap_seconds=longest_gap_seconds)
         return tuple(
-            Stretch(np.ascontiguousarray(channels[:, first:stop]), first / rate_hz) for first, stop in runs(_whole(channels))
+            Stretch(np.ascontiguousarray(channels[:, first:stop]), first / rate_hz)
+            for first, stop in runs(_whole(channels))
         )
     longest = math.floor(longest_gap_seconds * recording.sampling_rate_hz + _TIME_TOLERANCE)
     filled = _filled(recording.channels, longest=longest)
@@ -99,9 +100,7 @@ def resampled(channels: Samples, *, from_hz: float, to_hz: float) -> Samples:
             remedy="choose another sampling_rate_hz in the plan, or declare the file's true rate",
         )
     # "line": the ends are not pulled to zero, as the default would do to a signal that does not begin there.
-    moved = resample_poly(
-        channels.astype(np.float64), ratio.numerator, ratio.denominator, axis=1, padtype="line"
-    )
+    moved = resample_poly(channels.astype(np.float64), ratio.numerator, ratio.denominator, axis=1, padtype="line")
     return np.ascontiguousarray(moved, dtype=np.float32)
 
 

@@ -1,8 +1,8 @@
 """PhysioNet's format: a header, signal files, annotations. The one home of wfdb.
 
-Read are single-segment records with integer samples in one frame a sample (formats 8 to 32 bits of the WFDB documentation, "signal(5)"
-and "header(5)"). The header is checked against the files before samples are read, and the samples against the header's
-checksums after. Nothing is looked up on the network.
+Read are single-segment records of integer samples with one sample a frame (WFDB documentation, "signal(5)" and "header(5)").
+The header is checked against the files before samples are read, and the samples against the header's checksums after. Nothing
+is looked up on the network.
 
 Axis names: C channels, N samples, A annotations.
 """
@@ -29,6 +29,10 @@ _BITS: Final = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 """A file beside the header, and nothing elsewhere."""
 _LARGEST_HEADER_BYTES: Final = 2**20
+_RECORD_LINE: Final = re.compile(
+    r"\S+\s+\d+\s+(?P<rate>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?:/\S+)?\s+(?P<samples>\d+)(?:\s.*)?"
+)
+"""Name, channels, rate and samples. wfdb puts its default of 250 Hz where it cannot read a rate."""
 
 
 def read_wfdb(header: Path, *, site: str = "") -> Recording:
@@ -50,6 +54,7 @@ def read_wfdb(header: Path, *, site: str = "") -> Recording:
     name = str(header.with_suffix(""))
     found = _called(lambda: wfdb.rdheader(name), "a header that wfdb can read", site)
     _check_header(found, header.parent, site=site)
+    _check_record_line(header, found, site=site)
     record = _called(
         lambda: wfdb.rdrecord(name, physical=False, return_res=32), "signal files that fit the header", site
     )
@@ -130,6 +135,14 @@ def _check_header(found: Any, folder: Path, *, site: str) -> None:  # noqa: ANN4
         _check_length(folder / name, found, rows, site=site)
 
 
+def _check_record_line(header: Path, found: Any, *, site: str) -> None:  # noqa: ANN401 - wfdb has no types
+    text = _called(lambda: header.read_text(encoding="utf-8"), "a header in UTF-8", site)
+    first = next((line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+    said = _RECORD_LINE.fullmatch(first)
+    if said is None or float(said["rate"]) != float(found.fs) or int(said["samples"]) != int(found.sig_len):
+        raise _unreadable("a first line with name, channels, rate and number of samples, got another", site)
+
+
 def _check_length(path: Path, found: Any, rows: Sequence[int], *, site: str) -> None:  # noqa: ANN401 - as above
     """The file's bytes against the header: wfdb fills a short file up, or fails far from the cause."""
     formats = {str(found.fmt[row]) for row in rows}
@@ -156,9 +169,7 @@ def _check_sums(record: Any, *, site: str) -> None:  # noqa: ANN401 - wfdb has n
 def _distinct(names: Sequence[str | None]) -> tuple[str, ...]:
     """Names of channels; an absent or repeated one gets its number."""
     given = [name or f"channel {number}" for number, name in enumerate(names, 1)]
-    return tuple(
-        name if given.count(name) == 1 else f"{name} {number}" for number, name in enumerate(given, 1)
-    )
+    return tuple(name if given.count(name) == 1 else f"{name} {number}" for number, name in enumerate(given, 1))
 
 
 def _start(found: Any) -> dt.datetime | None:  # noqa: ANN401 - wfdb has no types

@@ -1,7 +1,7 @@
 """Windows of equal length, cut from the gapless stretches of one recording.
 
-A window is given by its start; it is kept if one stretch holds all of it and no fault touches it. So it never reaches across a gap, and,
-as a recording is of one patient, never across patients.
+A window is given by its start; it is kept if one stretch holds all of it and no fault touches it. So it never reaches across a
+gap, and, as a recording is of one patient, never across patients.
 
 Axis names: C channels, N samples of a window, W candidate windows.
 """

@@ -16,15 +16,19 @@ from federation.study.manifest import StudyManifest
 from tests.aggregator.release.finished_run import random_model
 from tests.small_study import manifest_data
 
-SAMPLES = [
-    {"name": f"s{n}", "kind": "continuous", "unit": "mV", "minimum": -5, "maximum": 5} for n in range(2 * 12)
-]
+SAMPLES = [{"name": f"s{n}", "kind": "continuous", "unit": "mV", "minimum": -5, "maximum": 5} for n in range(2 * 12)]
 MODELS = {
     "gru": {"kind": "gru", "signal_shape": [2, 12], "hidden": 5},
     "gru in steps": {"kind": "gru", "signal_shape": [2, 12], "hidden": 3, "step_samples": 4},
     "gru, one step": {"kind": "gru", "signal_shape": [2, 12], "hidden": 3, "step_samples": 12},
     "cnn1d": {"kind": "cnn1d", "signal_shape": [2, 12], "channels": [4, 6], "kernel": 5},
-    "cnn1d, no pooling": {"kind": "cnn1d", "signal_shape": [2, 12], "channels": [4], "pooling": 1, "activation": "gelu"},
+    "cnn1d, no pooling": {
+        "kind": "cnn1d",
+        "signal_shape": [2, 12],
+        "channels": [4],
+        "pooling": 1,
+        "activation": "gelu",
+    },
     "cnn1d, group": {"kind": "cnn1d", "signal_shape": [2, 12], "channels": [4], "normalisation": "group"},
     "cnn1d, layer": {"kind": "cnn1d", "signal_shape": [2, 12], "channels": [3], "normalisation": "layer", "pooling": 5},
     "cnn1d, batch": {"kind": "cnn1d", "signal_shape": [2, 12], "channels": [3], "normalisation": "batch"},

@@ -1,7 +1,7 @@
 """The named studies, by name.
 
 >>> study_names()
-('demo', 'heart_disease', 'readmission', 'synthetic')
+('demo', 'early_warning', 'ecg_beats', 'heart_disease', 'readmission', 'synthetic')
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class _StudyModule(Protocol):
 # Written out, so that a name from a settings file never becomes an import.
 _MODULES: Final = {
     "demo": "experiments.studies.demo.study",
+    "early_warning": "experiments.studies.early_warning.study",
+    "ecg_beats": "experiments.studies.ecg_beats.study",
     "heart_disease": "experiments.studies.heart_disease.study",
     "readmission": "experiments.studies.readmission.study",
     "synthetic": "experiments.studies.synthetic.study",

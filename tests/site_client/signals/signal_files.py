@@ -50,7 +50,12 @@ def write_wfdb_annotations(folder: Path, seconds: list[float], symbols: list[str
 
 
 def write_edf(
-    path: Path, values: np.ndarray, *, rate: float = RATE, unit: str = "mV", marks: list[tuple[float, str]] | None = None
+    path: Path,
+    values: np.ndarray,
+    *,
+    rate: float = RATE,
+    unit: str = "mV",
+    marks: list[tuple[float, str]] | None = None,
 ) -> Path:
     """An EDF+ file of channels lead0, lead1, ..."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Final
 
 import yaml
 
+from federation.data.arrays import Mask
 from federation.data.contract import Binary, Categorical, DataContract, Ordinal
 from federation.documents import Json
 from federation.identifiers import Provenance, SiteId, TaskKind
@@ -138,6 +139,8 @@ def _task(contract: DataContract) -> TaskKind:
             return "binary"
         case Categorical() | Ordinal():
             return "multiclass"
+        case Mask():
+            return "segmentation"
         case _:
             return "regression"
 

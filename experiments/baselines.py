@@ -22,7 +22,8 @@ from federation.models.parameters import initial_parameters, load
 from federation.privacy.randomness import RandomStreams
 from federation.study.manifest import StudyManifest
 from federation.study.schedule import Schedule
-from site_client.patients import PatientDataset, SiteData
+from site_client.arrays.streamed import StreamedRows, joined
+from site_client.patients import Features, PatientDataset, SiteData
 from site_client.training import train_locally
 
 Parameters = NDArray[np.float32]
@@ -32,13 +33,20 @@ def pooled_patients(datasets: Sequence[PatientDataset]) -> PatientDataset:
     """All patients in one dataset; patients of different sites stay different patients."""
     starts = np.cumsum([0, *(dataset.num_patients for dataset in datasets)])
     return PatientDataset(
-        features=np.concatenate([dataset.features for dataset in datasets]),
-        outcomes=np.concatenate([dataset.outcomes for dataset in datasets]),
+        features=_joined([dataset.features for dataset in datasets]),
+        outcomes=_joined([dataset.outcomes for dataset in datasets]),
         patient_index=np.concatenate(
             [dataset.patient_index + start for dataset, start in zip(datasets, starts, strict=False)]
         ),
         feature_names=datasets[0].feature_names,
     )
+
+
+def _joined(parts: Sequence[Features]) -> Features:
+    streamed = [part for part in parts if isinstance(part, StreamedRows)]
+    if streamed:
+        return joined(streamed)
+    return np.concatenate([part for part in parts if not isinstance(part, StreamedRows)])
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ def curves(
             return _multiclass(setting, records, levels)
         case "regression":
             return _regression(setting, records, unit)
+        case "segmentation":
+            return None
         case _:
             assert_never(records.task)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.predictions import FloatArray, IndexArray, Scored
+from federation.models.segmentation import record_dice
 
 Weights = NDArray[np.uint16]
 _CELLS_AT_ONCE: Final = 1_000_000
@@ -40,6 +41,8 @@ def weighted_metrics(records: Scored, weights: Weights) -> dict[str, FloatArray]
             return _multiclass(records, weights)
         case "regression":
             return _regression(records, weights)
+        case "segmentation":
+            return _segmentation(records, weights)
         case _:
             assert_never(records.task)
 
@@ -123,6 +126,19 @@ def _regression(records: Scored, weights: Weights) -> dict[str, FloatArray]:
         "mae": _ratio(sums["absolute"], n),
         "r2": 1 - _ratio(mean_square, np.where(variance > 1e-12 * np.maximum(mean_square, 1e-300), variance, 0.0)),
         "mean_error": _ratio(sums["error"], n),
+    }
+
+
+def _segmentation(records: Scored, weights: Weights) -> dict[str, FloatArray]:
+    names = ("intersection", "predicted", "truth", "log_loss")
+    terms = {name: records.scores[:, place] for place, name in enumerate(names)}
+    sums = _patient_sums(
+        records, weights, {"n": np.ones(len(records.scores)), "dice": record_dice(records.scores), **terms}
+    )
+    return {
+        "dice": _ratio(sums["dice"], sums["n"]),
+        "pixel_dice": _ratio(2 * sums["intersection"], sums["predicted"] + sums["truth"]),
+        "log_loss": _ratio(sums["log_loss"], sums["n"]),
     }
 
 

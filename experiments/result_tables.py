@@ -19,6 +19,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "mean_site_accuracy": "accuracy, mean of sites",
     },
     "regression": {"rmse": "RMSE", "mae": "MAE", "r2": "R²"},
+    "segmentation": {"dice": "Dice", "pixel_dice": "Dice of all pixels"},
 }
 """By task: metric to the column's title."""
 

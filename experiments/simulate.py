@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
+from aggregator.report.vocabulary import PRIMARY_METRIC
 from aggregator.tracking import TrackingTarget, mlflow_ui_command
 from experiments.settings import SimulationSettings
 from experiments.summary import (
@@ -266,7 +267,7 @@ def _conclude(
         mlflow_command=mlflow_ui_command(tracking_target(settings, workspace.output)) or None,
         manifest_digest=manifest.digest,
         model_digest=last.model_digest,
-        primary_metric={"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}[manifest.task],
+        primary_metric=PRIMARY_METRIC[manifest.task],
         settings_table=tuple(row for row in rows if row.setting not in OTHER_SCALING),
         exclusions=exclusions(first.outcome.result.rounds),
         bytes_sent_per_round=fmean(entry.bytes_sent for entry in first.outcome.result.rounds),

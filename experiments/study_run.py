@@ -39,7 +39,7 @@ from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams, seeded_streams
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
-from site_client.evaluation import evaluate, predict
+from site_client.evaluation import compared_outcomes, evaluate, predict
 from site_client.paid_preparation import prepared_dataset
 from site_client.patients import SiteData
 from site_client.site_folder import SiteFolder
@@ -278,6 +278,6 @@ def _predict(
     return SitePredictions(
         site=site.site,
         scores=predict(model, site.test, task=manifest.task),
-        outcomes=site.test.outcomes,
+        outcomes=compared_outcomes(site.test),
         patient_index=site.test.patient_index,
     )

@@ -18,6 +18,7 @@ from scipy.special import expit, ndtr, softmax
 
 from experiments.partition import size_shares, whole_sizes
 from experiments.true_model import DEPARTURE, TrueModel, depart, draw_truth
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import (
     Binary,
     Categorical,
@@ -31,7 +32,7 @@ from federation.data.contract import (
 )
 from federation.data.encoding import decode_outcome, encode_features, feature_names, num_outputs
 from federation.documents import Document
-from federation.errors import ConfigurationError
+from federation.errors import ConfigurationError, InternalError
 from federation.identifiers import TaskKind
 from federation.privacy.randomness import RandomStreams
 from site_client.patients import Records
@@ -113,7 +114,7 @@ def draw_hospitals(
     model = TrueModel(
         task=task,
         contract=contract.digest,
-        feature_names=feature_names(contract),
+        feature_names=tuple(feature_names(contract)),
         common=common,
         sites=truths,
         residual=settings.residual if task == "regression" else 0.0,
@@ -133,9 +134,17 @@ def draw_hospitals(
 
 
 def _check_task(contract: DataContract, task: TaskKind) -> None:
-    kinds = {"binary": ("binary",), "multiclass": ("categorical", "ordinal"), "regression": ("continuous", "integer")}[
-        task
-    ]
+    kinds = {
+        "binary": ("binary",),
+        "multiclass": ("categorical", "ordinal"),
+        "regression": ("continuous", "integer"),
+        "segmentation": (),
+    }[task]
+    if contract.arrays:
+        raise ConfigurationError(
+            f"expected a contract without images and signals, got {[variable.name for variable in contract.arrays]}",
+            remedy="patients are drawn for tabular contracts only; study=generated_images draws images",
+        )
     if contract.outcome.kind not in kinds:
         raise ConfigurationError(
             f"expected an outcome of kind {' or '.join(kinds)} for task {task}, "
@@ -194,6 +203,8 @@ def _column(variable: Variable, latent: FloatArray) -> FloatArray:
         case Categorical() | Ordinal():
             count = len(variable.levels)
             return np.minimum(np.floor(ndtr(latent) * count), count - 1)
+        case Image() | Signal() | Mask():
+            raise InternalError(f"expected a variable of one value a record, got the array {variable.name}")
 
 
 def _dates(
@@ -256,6 +267,8 @@ def draw_outcomes(
             if isinstance(outcome, Continuous | Integer):
                 numbers = np.clip(numbers, outcome.minimum, outcome.maximum)
             return np.rint(numbers) if isinstance(outcome, Integer) else numbers
+        case "segmentation":
+            raise InternalError("expected a task with a linear truth, got 'segmentation'")
 
 
 def _with_missing(

@@ -35,7 +35,7 @@ VariableName = Annotated[str, AfterValidator(_check_name)]
 RoundNumber = Annotated[int, Field(ge=1)]
 """One exchange from invitation to new global parameters; starts at 1."""
 
-TaskKind = Literal["binary", "multiclass", "regression"]
+TaskKind = Literal["binary", "multiclass", "regression", "segmentation"]
 """What kind of outcome is predicted."""
 
 Provenance = Literal["synthetic", "public", "patients"]

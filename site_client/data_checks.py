@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.cohort import CohortDefinition
 from federation.data.contract import Continuous, DataContract, ForbidMissing, Integer, Variable
 from federation.errors import CohortTooSmallError, ImplausibleValueError, PatientKeyError, RecordsError
@@ -104,9 +105,10 @@ def _assess_variable(variable: Variable, survey: Survey) -> tuple[VariableReadin
     unknown = survey.unknown_codes.get(variable.name, 0)
     unreadable = survey.unreadable_values.get(variable.name, 0)
     infinite = int(np.isinf(column).sum())
-    missing = max(0, int(np.isnan(column).sum()) - unknown - unreadable)
+    implausible = survey.implausible_values.get(variable.name, 0)
+    missing = max(0, int(np.isnan(column).sum()) - unknown - unreadable - implausible)
     present = len(column) - missing - unknown - unreadable
-    outside = int(out_of_range(variable, column).sum())
+    outside = int(out_of_range(variable, column).sum()) + implausible
     missing_fraction = missing / len(column) if len(column) else 0.0
     outside_fraction = outside / present if present > 0 else 0.0
     problems = [
@@ -163,9 +165,10 @@ def _too_much_missing(variable: Variable, count: int, fraction: float, *, site: 
 
 
 def _too_much_outside(variable: Variable, count: int, fraction: float, *, site: str) -> list[RecordsError]:
-    if not isinstance(variable, Continuous | Integer) or not count:
+    if not isinstance(variable, Continuous | Integer | Image | Signal) or not count:
         return []
-    limit = 0.0 if variable.out_of_range == "forbid" else variable.maximum_out_of_range_fraction
+    forbidden = isinstance(variable, Continuous | Integer) and variable.out_of_range == "forbid"
+    limit = 0.0 if forbidden else variable.maximum_out_of_range_fraction
     if fraction <= limit:
         return []
     return [
@@ -254,6 +257,8 @@ def _assess_cohort(records: Records, *, contract: DataContract, definition: Coho
 
 
 def _one_class(eligible: Records, training: Records, contract: DataContract) -> tuple[Notice, ...]:
+    if isinstance(contract.outcome, Mask):
+        return ()
     name = contract.outcome.name
     for records, whom in ((eligible, "all eligible records"), (training, "all training records")):
         if len(records) and len(np.unique(records.values[name])) == 1:

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.data.arrays import Image, Signal
 from federation.data.contract import Binary, Continuous, DataContract, Integer, Variable
 from federation.documents import Document
 from federation.errors import InvalidInputError
@@ -50,7 +51,7 @@ class VariableProfile(Document):
     """One variable over every record read, whether or not it meets the criteria of a cohort."""
 
     variable: str
-    kind: Literal["continuous", "integer", "binary", "categorical", "ordinal"]
+    kind: Literal["continuous", "integer", "binary", "categorical", "ordinal", "image", "signal", "mask"]
     unit: str = ""
     """Of numbers, as in the contract."""
     patients: int
@@ -131,20 +132,21 @@ def _variable(
     column = survey.records.values[variable.name]
     unknown = survey.unknown_codes.get(variable.name, 0)
     unreadable = survey.unreadable_values.get(variable.name, 0)
-    missing = max(0, int(np.isnan(column).sum()) - unknown - unreadable)
+    implausible = survey.implausible_values.get(variable.name, 0)
+    missing = max(0, int(np.isnan(column).sum()) - unknown - unreadable - implausible)
     usable = np.isfinite(column)
     values, owners = column[usable], patient_of_record[usable]
     is_number = isinstance(variable, Continuous | Integer)
     return VariableProfile(
         variable=variable.name,
         kind=variable.kind,
-        unit=variable.unit if is_number else "",
+        unit=variable.unit if isinstance(variable, Continuous | Integer | Image | Signal) else "",
         patients=len(np.unique(owners)),
         missing=missing,
         missing_fraction=missing / len(column) if len(column) else 0.0,
         unknown_codes=unknown,
         unreadable_values=unreadable,
-        out_of_range=int(out_of_range(variable, column).sum()),
+        out_of_range=int(out_of_range(variable, column).sum()) + implausible,
         quantiles=_quantiles(_means(values, owners), smallest=smallest) if is_number else (),
         levels=() if is_number else _levels(variable, values, owners, smallest=smallest),
     )

@@ -126,7 +126,7 @@ class PatientGradients:
     def _record_gradients(self, rows: IndexArray) -> torch.Tensor:
         """``[records, D]`` float32: the gradient of each record's own loss."""
         features = torch.zeros((self._physical_records, self._dataset.features.shape[1]))
-        outcomes = torch.zeros(self._physical_records)
+        outcomes = torch.zeros((self._physical_records, *self._dataset.outcomes.shape[1:]))
         features[: len(rows)] = torch.from_numpy(self._dataset.features[rows])
         outcomes[: len(rows)] = torch.from_numpy(self._dataset.outcomes[rows])
         for parameter in self._parameters:

@@ -12,6 +12,8 @@ from torch import nn
 from federation.identifiers import TaskKind
 from federation.models.losses import scores
 from federation.models.metrics import MetricSums, metric_sums
+from federation.models.segmentation import agreement
+from site_client.arrays.streamed import StreamedRows
 from site_client.patients import PatientDataset
 
 _RECORDS: Final = 256
@@ -27,7 +29,8 @@ def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDA
         task: Sets the meaning of the scores.
 
     Returns:
-        Probability of outcome 1 ``[R]``, class probabilities ``[R, K]``, or the prediction in scaled units ``[R]``.
+        Probability of outcome 1 ``[R]``, class probabilities ``[R, K]``, or the prediction in scaled units ``[R]``. In a
+        segmentation ``[R, 4]``: how well each mask was found (:mod:`federation.models.segmentation`), not the masks.
     """
     was_training = model.training
     model.eval()
@@ -35,12 +38,19 @@ def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDA
         with torch.no_grad():
             # An empty data set still goes through once, so that its scores have the right shape.
             parts = [
-                scores(task, model(_one_pass(dataset.features[start : start + _RECORDS]))).numpy()
+                _scores(model, dataset, task, slice(start, start + _RECORDS))
                 for start in range(0, max(1, dataset.num_records), _RECORDS)
             ]
     finally:
         model.train(was_training)
     return np.concatenate(parts)[: dataset.num_records].astype(np.float32)
+
+
+def _scores(model: nn.Module, dataset: PatientDataset, task: TaskKind, rows: slice) -> NDArray[np.float32]:
+    said: torch.Tensor = model(_one_pass(dataset.features[rows]))
+    if task == "segmentation":
+        return agreement(said, _one_pass(dataset.outcomes[rows])).numpy()
+    return scores(task, said).numpy()
 
 
 def _one_pass(features: NDArray[np.float32]) -> torch.Tensor:
@@ -62,4 +72,12 @@ def evaluate(model: nn.Module, dataset: PatientDataset, *, task: TaskKind, score
     Raises:
         InvalidInputError: If a score is not finite.
     """
-    return metric_sums(task, predict(model, dataset, task=task), dataset.outcomes, score_bins=score_bins)
+    outcomes = compared_outcomes(dataset)
+    return metric_sums(task, predict(model, dataset, task=task), outcomes, score_bins=score_bins)
+
+
+def compared_outcomes(dataset: PatientDataset) -> NDArray[np.float32]:
+    """``[R]`` what scores are compared with; zeros in a segmentation, whose scores already say how well a mask was found."""
+    if isinstance(dataset.outcomes, StreamedRows):
+        return np.zeros(dataset.num_records, dtype=np.float32)
+    return dataset.outcomes

@@ -12,14 +12,16 @@ from typing import Literal
 
 import numpy as np
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.cohort import CohortDefinition
-from federation.data.contract import DataContract
-from federation.data.encoding import encode_features, encode_outcome, feature_names
+from federation.data.contract import DataContract, Variable
+from federation.data.encoding import encode_features, encode_outcome, encode_variable, feature_names
 from federation.errors import InternalError, MappingError
 from federation.identifiers import TaskKind
+from site_client.arrays.streamed import ArrayBlock, Block, DenseBlock, StreamedRows
 from site_client.data_checks import Assessment, assess
 from site_client.division import divide, patient_order
-from site_client.patients import Attrition, PatientDataset, Records, SiteData
+from site_client.patients import Attrition, Features, PatientDataset, Records, SiteData
 from site_client.readiness import ReadinessReport
 from site_client.selection import select
 from site_client.sources.source import RecordSource, survey
@@ -114,11 +116,34 @@ def encode(records: Records, *, contract: DataContract, definition: CohortDefini
     rows, patient_index = patient_order(records, split_key=definition.split_key)
     ordered = records.rows(rows)
     return PatientDataset(
-        features=encode_features(contract, ordered.values),
-        outcomes=encode_outcome(contract, task, ordered.values[contract.outcome.name]),
+        features=_features(ordered, contract),
+        outcomes=_outcomes(ordered, contract, task),
         patient_index=patient_index,
         feature_names=feature_names(contract),
     )
+
+
+def _features(records: Records, contract: DataContract) -> Features:
+    """``[R, F]``: in memory, or streamed where there are arrays."""
+    if not any(isinstance(variable, Image | Signal | Mask) for variable in contract.variables):
+        return encode_features(contract, records.values)
+    return StreamedRows([_block(variable, records) for variable in contract.variables])
+
+
+def _outcomes(records: Records, contract: DataContract, task: TaskKind) -> Features:
+    if isinstance(contract.outcome, Mask):
+        return StreamedRows([_block(contract.outcome, records)])
+    return encode_outcome(contract, task, records.values[contract.outcome.name])
+
+
+def _block(variable: Variable, records: Records) -> Block:
+    column = records.values[variable.name]
+    if not isinstance(variable, Image | Signal | Mask):
+        return DenseBlock(encode_variable(variable, column))
+    if np.isnan(column).any():
+        raise InternalError(f"expected records without {variable.name} to be left out before encoding")
+    row = column.astype(np.int64)
+    return ArrayBlock(variable, (records.arrays[variable.name],), np.zeros_like(row), row)
 
 
 def standardise(data: SiteData) -> SiteData:
@@ -127,12 +152,12 @@ def standardise(data: SiteData) -> SiteData:
     An unpaid release in a private study: manifests refuse the combination. A feature that is constant in training keeps its
     scale.
     """
-    features = data.training.features.astype(np.float64)
+    features = data.training.in_memory.astype(np.float64)
     mean = features.mean(axis=0)
     spread = features.std(axis=0, ddof=1) if len(features) > 1 else np.ones_like(mean)
     spread = np.where(spread > 0, spread, 1.0)
 
     def of(part: PatientDataset) -> PatientDataset:
-        return replace(part, features=((part.features.astype(np.float64) - mean) / spread).astype(np.float32))
+        return replace(part, features=((part.in_memory.astype(np.float64) - mean) / spread).astype(np.float32))
 
     return SiteData(site=data.site, training=of(data.training), test=of(data.test))

@@ -34,6 +34,7 @@ from federation.privacy.summation import (
     room_for_rounding,
     working_norm,
 )
+from site_client.arrays.streamed import StreamedRows
 from site_client.dp_step import PatientGradients
 from site_client.patients import IndexArray, PatientDataset
 
@@ -89,6 +90,7 @@ class KernelGradients:
         self._records = min(LONGEST_PASS, max(SHORTEST_PASS, pass_records))
         self._features = torch.zeros((1, self._records, dataset.features.shape[1]))
         self._outcomes = torch.zeros((1, self._records))
+        self._known = dataset.known_outcomes
         self._total = torch.zeros((1, network.num_parameters), dtype=torch.float64)
         self._first = np.searchsorted(dataset.patient_index, np.arange(dataset.num_patients + 1))
         self._lengths = np.diff(self._first)
@@ -156,9 +158,12 @@ class KernelGradients:
 
     def _gradients_of(self, rows: IndexArray) -> RecordGradients:
         """Gradients of a pass: the records, and zeros after them."""
-        # Through NumPy: the records may lie in a file that is mapped read-only. Clipping does not happen, it skips a copy.
-        np.take(self._dataset.features, rows, axis=0, out=self._features[0, : len(rows)].numpy(), mode="clip")
-        np.take(self._dataset.outcomes, rows, out=self._outcomes[0, : len(rows)].numpy(), mode="clip")
+        if isinstance(self._dataset.features, StreamedRows):
+            self._features[0, : len(rows)] = torch.from_numpy(self._dataset.features[rows])
+        else:
+            # Through NumPy: the records may lie in a file that is mapped read-only. Clipping does not happen, it skips a copy.
+            np.take(self._dataset.features, rows, axis=0, out=self._features[0, : len(rows)].numpy(), mode="clip")
+        np.take(self._known, rows, out=self._outcomes[0, : len(rows)].numpy(), mode="clip")
         self._features[0, len(rows) :] = 0.0
         self._outcomes[0, len(rows) :] = 0.0
         gradients = RecordGradients()

@@ -17,11 +17,12 @@ from federation.data.contract import Binary, Categorical, Ordinal
 from federation.data.prepared_features import PreparedFeatures
 from federation.errors import InternalError, PrivacyRefusedError
 from federation.models.noisy_metrics import OUTCOME_BINS, CountLayout, FloatArray, split_counts
+from federation.models.segmentation import record_dice
 from federation.privacy.discrete import noisy_counts
 from federation.study.agreements import EvaluationNoise
 from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
-from site_client.evaluation import predict
+from site_client.evaluation import compared_outcomes, predict
 from site_client.paid_preparation import prepared_dataset
 from site_client.patients import PatientDataset
 
@@ -75,7 +76,7 @@ def exact_counts(
     layout = count_layout(manifest)
     kept = first_records(dataset.patient_index, noise.max_records_per_patient)
     said = predict(model, prepared_dataset(dataset, prepared), task=manifest.task).astype(np.float64)[kept]
-    cells = _cells(layout, said, dataset.outcomes[kept].astype(np.float64))
+    cells = _cells(layout, said, compared_outcomes(dataset)[kept].astype(np.float64))
     parts = [_count(cells, layout.cells)]
     for variable, levels in layout.subgroups:
         level_of_record = _levels(manifest, dataset, variable)[kept]
@@ -115,6 +116,8 @@ def _cells(layout: CountLayout, said: FloatArray, truth: FloatArray) -> IndexArr
             with np.errstate(invalid="ignore", over="ignore"):
                 error = (said - truth) / layout.error_limit / 2 + 0.5
             return outcome * layout.score_bins + _bin(error, layout.score_bins)
+        case "segmentation":
+            return _bin(record_dice(said), layout.score_bins)
         case _:
             assert_never(layout.task)
 
@@ -136,7 +139,7 @@ def _levels(manifest: StudyManifest, dataset: PatientDataset, variable: str) -> 
     def column(name: str) -> FloatArray:
         if name not in dataset.feature_names:
             raise InternalError(f"expected a feature {name!r} of the contract's encoding, got none")
-        return np.nan_to_num(dataset.features[:, dataset.feature_names.index(name)].astype(np.float64))
+        return np.nan_to_num(dataset.column(dataset.feature_names.index(name)).astype(np.float64))
 
     match found:
         case Binary():

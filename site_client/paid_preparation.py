@@ -116,4 +116,4 @@ def prepared_dataset(dataset: PatientDataset, prepared: PreparedFeatures | None)
         raise InternalError(
             f"expected a map of {len(dataset.feature_names)} features, got one of {len(prepared.centre)}"
         )
-    return replace(dataset, features=prepared.apply(dataset.features))
+    return replace(dataset, features=prepared.apply(dataset.in_memory))

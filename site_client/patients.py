@@ -8,16 +8,20 @@ Axis names: R records, P patients, F features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import InternalError
+from site_client.arrays.stored import StoredArray
+from site_client.arrays.streamed import StreamedRows
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
+Features = NDArray[np.float32] | StreamedRows
+"""Rows can be indexed in both; those of arrays are read from the disk when they are."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,16 @@ class Records:
         site: The site's identifier.
         patient_keys: ``[R]`` strings; rows with the same key are the same patient.
         values: Contract variable name to ``[R]`` float64 in the contract's unit. Binary variables hold 0 or 1, coded variables the
-            index of their level; NaN is missing.
+            index of their level, arrays their row in ``arrays``; NaN is missing.
         index_dates: ``[R]`` ``datetime64[D]`` or ``None`` if the contract has no index date.
+        arrays: Name of an image, signal or mask to the file that holds it.
     """
 
     site: str
     patient_keys: NDArray[np.str_] = field(repr=False)
     values: Mapping[str, FloatArray] = field(repr=False)
     index_dates: NDArray[np.datetime64] | None = field(default=None, repr=False)
+    arrays: Mapping[str, StoredArray] = field(default_factory=dict[str, StoredArray], repr=False)
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.values.items()}
@@ -52,6 +58,7 @@ class Records:
             patient_keys=self.patient_keys[chosen],
             values={name: column[chosen] for name, column in self.values.items()},
             index_dates=None if self.index_dates is None else self.index_dates[chosen],
+            arrays=self.arrays,
         )
 
 
@@ -76,16 +83,17 @@ class PatientDataset:
     """Encoded records, grouped by patient.
 
     Args:
-        features: ``[R, F]`` float32.
-        outcomes: ``[R]`` float32: 0 or 1, a class index, or the outcome scaled to its public range.
+        features: ``[R, F]`` float32; streamed from the disk where the contract has images or signals.
+        outcomes: ``[R]`` float32: 0 or 1, a class index, or the outcome scaled to its public range. ``[R, pixels]`` masks in a
+            segmentation.
         patient_index: ``[R]`` int64, non-decreasing from 0 to P - 1: rows of a patient are adjacent.
         feature_names: F names.
     """
 
-    features: NDArray[np.float32] = field(repr=False)
-    outcomes: NDArray[np.float32] = field(repr=False)
+    features: Features = field(repr=False)
+    outcomes: Features = field(repr=False)
     patient_index: IndexArray = field(repr=False)
-    feature_names: tuple[str, ...]
+    feature_names: Sequence[str]
 
     def __post_init__(self) -> None:
         rows, width = self.features.shape
@@ -112,8 +120,30 @@ class PatientDataset:
         """P."""
         return int(self.patient_index[-1]) + 1 if len(self.patient_index) else 0
 
+    @property
+    def in_memory(self) -> NDArray[np.float32]:
+        """``[R, F]`` features.
+
+        Raises:
+            InternalError: If they are streamed: the whole is never read.
+        """
+        return _in_memory(self.features)
+
+    @property
+    def known_outcomes(self) -> NDArray[np.float32]:
+        """``[R]`` outcomes of every task but segmentation.
+
+        Raises:
+            InternalError: If they are streamed.
+        """
+        return _in_memory(self.outcomes)
+
+    def column(self, index: int) -> NDArray[np.float32]:
+        """``[R]`` one feature of a tabular variable."""
+        return self.features.column(index) if isinstance(self.features, StreamedRows) else self.features[:, index]
+
     def patients(self, chosen: IndexArray) -> PatientDataset:
-        """The records of the chosen patients (sorted, distinct indices), renumbered from 0."""
+        """The records of the chosen patients (sorted, distinct indices), renumbered from 0; streamed ones are read."""
         rows = np.flatnonzero(np.isin(self.patient_index, chosen))
         return PatientDataset(
             features=self.features[rows],
@@ -121,6 +151,12 @@ class PatientDataset:
             patient_index=np.searchsorted(np.sort(chosen), self.patient_index[rows]).astype(np.int64),
             feature_names=self.feature_names,
         )
+
+
+def _in_memory(rows: Features) -> NDArray[np.float32]:
+    if isinstance(rows, StreamedRows):
+        raise InternalError("expected records in memory, got ones that are streamed from the disk")
+    return rows
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.cohort import CohortDefinition, Criterion
 from federation.data.contract import (
     Binary,
@@ -32,6 +33,7 @@ _TASKS: Final = {
     "binary": "the probability of an outcome that happens or does not",
     "multiclass": "the probability of each of several outcomes",
     "regression": "a number",
+    "segmentation": "which pixels of an image belong to what is looked for",
 }
 
 
@@ -99,6 +101,19 @@ def _kind(variable: Variable) -> str:
         case Categorical() | Ordinal():
             what = "one of" if isinstance(variable, Categorical) else "grade, one of"
             return f"{what} {', '.join(map(plain, variable.levels))}"
+        case Image() | Signal() | Mask():
+            return array_in_words(variable)
+
+
+def array_in_words(variable: Image | Signal | Mask) -> str:
+    """What a record holds, and how large it is."""
+    if isinstance(variable, Mask):
+        return f"which of {variable.height} x {variable.width} pixels belong to it"
+    size = " x ".join(map(str, variable.shape))
+    span = f"values from {variable.minimum:g} to {variable.maximum:g} {plain(variable.unit)}"
+    if isinstance(variable, Image):
+        return f"image ({plain(variable.modality)}) of {size} pixels, {span}"
+    return f"signal of {size} samples at {variable.sampling_rate_hz:g} Hz, {span}"
 
 
 def _missing(variable: Variable) -> str:

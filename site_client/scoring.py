@@ -22,7 +22,7 @@ from federation.errors import CohortTooSmallError, InternalError
 from federation.study.manifest import StudyManifest
 from federation.study.model_file import StudyModel
 from site_client.division import divide, patient_order
-from site_client.evaluation import evaluate, predict
+from site_client.evaluation import compared_outcomes, evaluate, predict
 from site_client.extraction import check, encode
 from site_client.paid_preparation import prepared_dataset
 from site_client.patients import PatientDataset, Records
@@ -124,7 +124,7 @@ def _scored(model: StudyModel, dataset: PatientDataset, records: Records, *, sit
             patients_scored=whom,
             patients=dataset.num_patients,
             records=dataset.num_records,
-            metrics=sums.derive() | _by_rank(manifest, said, dataset.outcomes),
+            metrics=sums.derive() | _by_rank(manifest, said, compared_outcomes(dataset)),
         ),
         patient_keys=records.patient_keys[order],
         scores=decode_outcome(contract, said) if manifest.task == "regression" else said,

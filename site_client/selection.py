@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -71,7 +72,7 @@ def select(records: Records, *, contract: DataContract, definition: CohortDefini
 def within_range(records: Records, *, contract: DataContract) -> Records:
     """Values outside their plausible range become missing or move to the nearest bound, as the contract says."""
     values = {variable.name: _within(variable, records.values[variable.name]) for variable in contract.columns}
-    return Records(site=records.site, patient_keys=records.patient_keys, values=values, index_dates=records.index_dates)
+    return replace(records, values=values)
 
 
 def out_of_range(variable: Variable, column: FloatArray) -> Mask:

@@ -25,52 +25,17 @@ from safetensors.numpy import load_file, save
 
 from federation.algorithms.fedavg import State
 from federation.durable_files import write_durably
-from federation.errors import CheckpointError, PrivacyRefusedError, RecordsUnreadableError, StudyError
+from federation.errors import CheckpointError, PrivacyRefusedError, StudyError
 from federation.privacy.randomness import RandomStreams
 from federation.protocol.ledger_head import LedgerHead
 from federation.study.manifest import StudyManifest, read_sealed
 from site_client.ledger.key_file import read_key
-from site_client.patients import PatientDataset, SiteData
+from site_client.patient_files import read_patients, write_patients
 from site_client.secure_participant import SecureParticipant
 
+__all__ = ["SiteFolder", "read_patients", "write_patients"]
+
 _DIGEST_BYTES: Final = 32
-
-
-def write_patients(path: Path, data: SiteData) -> None:
-    """Write a site's encoded patients to one safetensors file."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, part in (("training", data.training), ("test", data.test)):
-        arrays[f"{name}/features"] = np.ascontiguousarray(part.features)
-        arrays[f"{name}/outcomes"] = np.ascontiguousarray(part.outcomes)
-        arrays[f"{name}/patient_index"] = np.ascontiguousarray(part.patient_index)
-    metadata = {"site": json.dumps({"site": data.site, "feature_names": data.training.feature_names})}
-    write_durably(path, save(arrays, metadata))
-
-
-def read_patients(path: Path) -> SiteData:
-    """Read what :func:`write_patients` wrote.
-
-    Raises:
-        RecordsUnreadableError: If the file is absent.
-    """
-    if not path.is_file():
-        raise RecordsUnreadableError(
-            f"expected encoded patients in {path}, got no such file", remedy="run the extraction again"
-        )
-    arrays = load_file(path)
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(json.loads(stream.read(length))["__metadata__"]["site"])
-
-    def part(name: str) -> PatientDataset:
-        return PatientDataset(
-            features=arrays[f"{name}/features"],
-            outcomes=arrays[f"{name}/outcomes"],
-            patient_index=arrays[f"{name}/patient_index"],
-            feature_names=tuple(header["feature_names"]),
-        )
-
-    return SiteData(site=header["site"], training=part("training"), test=part("test"))
 
 
 @dataclass(frozen=True)

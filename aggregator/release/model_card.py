@@ -11,6 +11,7 @@ from typing import Final
 
 from aggregator.release.finished_study import FinishedStudy
 from aggregator.report.content import Estimate, PrivacyStatement, SettingPerformance, StudyReport
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import Categorical, Continuous, ImputeMissing, Integer, Ordinal, Variable
 from federation.governance.releases import Parity
 from federation.study.manifest import StudyManifest
@@ -78,6 +79,7 @@ def _task(manifest: StudyManifest) -> Sequence[str]:
         "binary": "the probability of",
         "multiclass": "the probability of each level of",
         "regression": "the value of",
+        "segmentation": "for each pixel the probability that it belongs to",
     }[manifest.task]
     lines = [
         f"For a record, {said} `{outcome.name}`"
@@ -103,6 +105,8 @@ def _range(variable: Variable) -> str:
         return f"{variable.minimum:g} to {variable.maximum:g} {variable.unit}"
     if isinstance(variable, Categorical | Ordinal):
         return ", ".join(str(level) for level in variable.levels)
+    if isinstance(variable, Image | Signal | Mask):
+        return " x ".join(map(str, variable.shape)) + " values"
     return "0 or 1"
 
 

@@ -36,7 +36,8 @@ def export_onnx(model: StudyModel) -> bytes:
     """The graph's bytes.
 
     Raises:
-        ReleaseRefusedError: If the study scaled features by each site's own patients: no graph can do that elsewhere.
+        ReleaseRefusedError: If the study reads images or signals, or scaled
+            features by each site's own patients: no graph can do that elsewhere.
         MissingDependencyError: If onnx is not installed.
     """
     manifest = model.manifest
@@ -44,6 +45,11 @@ def export_onnx(model: StudyModel) -> bytes:
         raise ReleaseRefusedError(
             f"expected preprocessing by public facts, got {manifest.preprocessing!r}",
             remedy="the model reads features that each site scaled by its own patients; it cannot be used elsewhere",
+        )
+    if manifest.contract.arrays:
+        raise ReleaseRefusedError(
+            f"expected a study of tabular variables, got {[variable.name for variable in manifest.contract.arrays]}",
+            remedy="graphs of images and signals are not exported yet; the parameters are in the study's folder",
         )
     graph = _Graph()
     features = _encoding(graph, feature_table(manifest.contract), model)
@@ -158,6 +164,8 @@ def _scores(graph: _Graph, outputs: str, model: StudyModel) -> None:
             graph.add("Softmax", outputs, output="score", axis=1)
         case "binary":
             graph.add("Sigmoid", _flat(graph, outputs), output="score")
+        case "segmentation":
+            graph.add("Sigmoid", outputs, output="score")
         case "regression":
             location, edge = decode_outcome(contract, np.array([0.0, 1.0]))
             wide = graph.add("Cast", _flat(graph, outputs), to=_DOUBLE)

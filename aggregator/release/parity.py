@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import (
     Binary,
     Categorical,
@@ -114,6 +115,11 @@ def _drawn(variable: Variable, number: int, streams: RandomStreams) -> FloatArra
             values = stream.integers(0, 2, number).astype(np.float64)
         case Categorical() | Ordinal():
             values = stream.integers(0, len(variable.levels), number).astype(np.float64)
+        case Image() | Signal() | Mask():
+            raise ReleaseRefusedError(
+                f"expected a study of tabular variables, got the {variable.kind} {variable.name}",
+                remedy="its parameters are in the study's folder; graphs of images and signals are not exported yet",
+            )
     if isinstance(variable.missing, ImputeMissing):
         values = np.where(stream.random(number) < _MISSING, np.nan, values)
     return values

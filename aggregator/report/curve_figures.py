@@ -21,6 +21,8 @@ def curve_figures(report: StudyReport) -> tuple[Picture, ...]:
             return _multiclass(report, [entry for entry in report.curves if isinstance(entry, MulticlassCurves)])
         case "regression":
             return _regression(report, [entry for entry in report.curves if isinstance(entry, RegressionCurves)])
+        case "segmentation":
+            return ()
         case _:
             assert_never(report.task)
 

@@ -20,6 +20,7 @@ _MODEL_OF_TASK = {
     "binary": "Logistic regression",
     "multiclass": "Multinomial logistic regression",
     "regression": "Linear regression",
+    "segmentation": "Logistic regression of each pixel on all others",
 }
 _OPTIMISER_TITLES = {"sgd": "SGD", "adam": "Adam"}
 _ALGORITHM_TITLES = {

@@ -106,11 +106,23 @@ _METRICS: Final = (
         higher_is_better=None,
         in_outcome_unit=True,
     ),
+    Metric(
+        "dice",
+        "Dice",
+        "Overlap of the found and the true mask, as the mean over records: twice the common pixels over all pixels of both. 1 is "
+        "perfect, 0 is no overlap.",
+    ),
+    Metric("pixel_dice", "Dice of all pixels", "The same over all records' pixels together: large masks count more."),
     Metric("prevalence", "Frequency of the outcome", "Share of records with the outcome.", higher_is_better=None),
 )
 METRICS: Final = {metric.name: metric for metric in _METRICS}
 
-PRIMARY_METRIC: Final[dict[TaskKind, str]] = {"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}
+PRIMARY_METRIC: Final[dict[TaskKind, str]] = {
+    "binary": "auroc",
+    "multiclass": "accuracy",
+    "regression": "rmse",
+    "segmentation": "dice",
+}
 """The one figure of the summary, the worst site and the forest plot."""
 
 

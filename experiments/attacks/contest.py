@@ -223,7 +223,7 @@ def held_out_metrics(manifest: StudyManifest, prepared: PreparedSites, result: S
         SitePredictions(
             site=site.site,
             scores=predict(model, site.test, task=manifest.task),
-            outcomes=site.test.outcomes,
+            outcomes=site.test.known_outcomes,
             patient_index=site.test.patient_index,
         )
         for site in prepared.data

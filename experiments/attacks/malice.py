@@ -86,7 +86,7 @@ def _colluding(attack: Literal["inner_product", "little_is_enough"], honest: Seq
 
 def flipped(data: SiteData) -> SiteData:
     """A site whose training patients have the opposite binary outcome."""
-    return replace(data, training=replace(data.training, outcomes=1 - data.training.outcomes))
+    return replace(data, training=replace(data.training, outcomes=1 - data.training.known_outcomes))
 
 
 @dataclass(frozen=True)

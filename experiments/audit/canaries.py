@@ -107,13 +107,13 @@ def with_canaries(manifest: StudyManifest, patients: PatientDataset, included: N
 def _dataset(patients: PatientDataset, included: NDArray[np.bool_], *, task: TaskKind, outputs: int) -> PatientDataset:
     chosen = np.flatnonzero(included)
     features = np.zeros((patients.num_records + chosen.size, patients.features.shape[1] + included.size), np.float32)
-    features[: patients.num_records, : patients.features.shape[1]] = patients.features
+    features[: patients.num_records, : patients.features.shape[1]] = patients.in_memory
     rows = patients.num_records + np.arange(chosen.size)
     features[rows, patients.features.shape[1] + chosen] = _INPUT_OF_CLASSES if task == "multiclass" else _INPUT
     outcomes = chosen % outputs if task == "multiclass" else np.full(chosen.size, BEYOND_ANY_PREDICTION)
     return PatientDataset(
         features=features,
-        outcomes=np.concatenate([patients.outcomes, outcomes.astype(np.float32)]),
+        outcomes=np.concatenate([patients.known_outcomes, outcomes.astype(np.float32)]),
         patient_index=np.concatenate([patients.patient_index, patients.num_patients + np.arange(chosen.size)]),
         feature_names=(*patients.feature_names, *(f"canary-{number}" for number in range(included.size))),
     )

@@ -183,12 +183,12 @@ def _confidence(network: nn.Module, parameters: Vector, dataset: PatientDataset,
     load(network, parameters)
     said = predict(network, dataset, task=task).astype(np.float64)
     if task == "regression":
-        by_record = -((said - dataset.outcomes) ** 2)
+        by_record = -((said - dataset.known_outcomes) ** 2)
     else:
         right = (
-            np.where(dataset.outcomes > 0, said, 1 - said)
+            np.where(dataset.known_outcomes > 0, said, 1 - said)
             if task == "binary"
-            else said[np.arange(len(said)), dataset.outcomes.astype(np.int64)]
+            else said[np.arange(len(said)), dataset.known_outcomes.astype(np.int64)]
         )
         right = np.clip(right, _SMALLEST, 1 - _SMALLEST)
         by_record = np.log(right / (1 - right))

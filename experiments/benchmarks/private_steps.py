@@ -218,7 +218,7 @@ def looped_sum(model: nn.Module, workload: Workload) -> NDArray[np.float64]:
     exact.load_state_dict({name: value.double() for name, value in model.state_dict().items()})
     parameters, training = list(exact.parameters()), workload.data[0].training
     total = np.zeros(sum(parameter.numel() for parameter in parameters))
-    for features, outcome in zip(training.features, training.outcomes, strict=True):
+    for features, outcome in zip(training.in_memory, training.known_outcomes, strict=True):
         outputs = exact(torch.from_numpy(features).double()[None])
         loss = record_losses("binary", outputs, torch.tensor([float(outcome)], dtype=torch.float64)).sum()
         gradient = torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, parameters)]).numpy()

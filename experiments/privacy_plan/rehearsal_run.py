@@ -27,7 +27,7 @@ from federation.privacy.calibration import calibrate_noise_multiplier
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult
-from site_client.evaluation import predict
+from site_client.evaluation import compared_outcomes, predict
 from site_client.patients import SiteData
 from site_client.site_folder import write_patients
 
@@ -154,7 +154,7 @@ def _held_out(manifest: StudyManifest, sites: tuple[SiteData, ...], parameters: 
 
 def _predictions(manifest: StudyManifest, site: SiteData, model: nn.Module) -> SitePredictions:
     """Predictions and outcomes, of a regression in the outcome's own unit."""
-    predicted, outcomes = predict(model, site.test, task=manifest.task), site.test.outcomes
+    predicted, outcomes = predict(model, site.test, task=manifest.task), compared_outcomes(site.test)
     if manifest.task == "regression":
         predicted, outcomes = (decode_outcome(manifest.contract, values) for values in (predicted, outcomes))
     return SitePredictions(site=site.site, scores=predicted, outcomes=outcomes, patient_index=site.test.patient_index)

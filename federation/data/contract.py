@@ -20,36 +20,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from federation.data.arrays import Image, Mask, Signal
+from federation.data.missing import ExcludeMissing, ForbidMissing, ImputeMissing, MissingRule
 from federation.documents import Document
 from federation.errors import ManifestError
 from federation.identifiers import VariableName
 
+__all__ = [
+    "Binary", "Categorical", "Continuous", "DataContract", "ExcludeMissing", "ForbidMissing", "ImputeMissing", "IndexDate",
+    "Integer", "Level", "MissingRule", "Ordinal", "OutOfRangeRule", "Reference", "Variable",
+]  # fmt: skip
+
 Level = Annotated[str, Field(min_length=1, max_length=64)]
 
-
-class ForbidMissing(Document):
-    """A missing value is an error: the site's readiness check fails."""
-
-    rule: Literal["forbid"] = "forbid"
-
-
-class ExcludeMissing(Document):
-    """A record with a missing value is left out, and counted in the attrition table."""
-
-    rule: Literal["exclude"] = "exclude"
-
-
-class ImputeMissing(Document):
-    """A missing value is replaced by a public constant."""
-
-    rule: Literal["impute"] = "impute"
-    value: float | str
-    """In the contract's unit for numbers, a level for coded variables, ``0`` or ``1`` for binary ones."""
-    indicator: bool = False
-    """Add a feature that is 1 where the value was missing."""
-
-
-MissingRule = Annotated[ForbidMissing | ExcludeMissing | ImputeMissing, Field(discriminator="rule")]
 
 OutOfRangeRule = Literal["forbid", "missing", "clip"]
 """``forbid``: readiness fails; ``missing``: treated by the missing rule; ``clip``: moved to the nearest bound."""
@@ -161,7 +144,10 @@ class Ordinal(_Coded):
     kind: Literal["ordinal"]
 
 
-Variable = Annotated[Continuous | Integer | Binary | Categorical | Ordinal, Field(discriminator="kind")]
+Variable = Annotated[
+    Continuous | Integer | Binary | Categorical | Ordinal | Image | Signal | Mask, Field(discriminator="kind")
+]
+"""Images and signals are inputs only; a mask is an outcome only."""
 
 
 class IndexDate(Document):
@@ -198,7 +184,18 @@ class DataContract(Document):
         if isinstance(self.outcome.missing, ImputeMissing):
             message = f"expected the outcome {self.outcome.name} not to be imputed, got rule 'impute'"
             raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueError
+        masks = [variable.name for variable in self.variables if isinstance(variable, Mask)]
+        if masks or isinstance(self.outcome, Image | Signal):
+            message = (
+                f"expected images and signals as inputs and a mask as outcome only, got {masks or [self.outcome.name]}"
+            )
+            raise ValueError(message)
         return self
+
+    @property
+    def arrays(self) -> tuple[Image | Signal | Mask, ...]:
+        """Variables, and the outcome, of which a record holds a whole array."""
+        return tuple(variable for variable in self.columns if isinstance(variable, Image | Signal | Mask))
 
     @property
     def columns(self) -> tuple[Variable, ...]:

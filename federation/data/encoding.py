@@ -11,6 +11,7 @@ integer         deviation`` of the contract's public reference
 binary          one; 0 or 1
 categorical     one per level but the first; 0 or 1
 ordinal         one; levels equally spaced in [-1, 1]
+image, signal   one per value (:mod:`federation.data.arrays`), encoded where they are read
 ==============  ======================================================================
 
 A variable imputed with ``indicator: true`` is followed by ``<name>?missing``, 1 where the value was missing.
@@ -20,12 +21,13 @@ Axis names: R records, F features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import (
     Binary,
     Categorical,
@@ -36,23 +38,37 @@ from federation.data.contract import (
     Ordinal,
     Variable,
 )
+from federation.data.feature_names import Block, FeatureNames
 from federation.errors import InternalError
 from federation.identifiers import TaskKind
 
 FloatArray = NDArray[np.float64]
 
 
-def feature_names(contract: DataContract) -> tuple[str, ...]:
-    """Names of the encoded features, in order: ``age``, ``cp=atypical``, ``chol?missing``.
+def feature_names(contract: DataContract) -> Sequence[str]:
+    """Names of the encoded features, in order: ``age``, ``cp=atypical``, ``chol?missing``, ``scan[0]``.
 
     The first level of a categorical variable is the reference and has no feature.
+
+    Returns:
+        A tuple, or for a contract with arrays :class:`~federation.data.feature_names.FeatureNames`.
     """
-    return tuple(name for variable in contract.variables for name in _names(variable))
+    if not contract.arrays:
+        return tuple(name for variable in contract.variables for name in _names(variable))
+    blocks: list[Block] = []
+    for variable in contract.variables:
+        if isinstance(variable, Image | Signal | Mask):
+            blocks.append((variable.name, variable.size))
+        else:
+            blocks += [(name,) for name in _names(variable)]
+    return FeatureNames(blocks)
 
 
 def num_outputs(contract: DataContract, task: TaskKind) -> int:
-    """Width of the model's output: 1 for binary and regression, the number of levels for multiclass."""
+    """Width of the model's output: 1, the number of levels for multiclass, the number of pixels for segmentation."""
     outcome = contract.outcome
+    if isinstance(outcome, Mask):
+        return outcome.size
     if task == "multiclass" and isinstance(outcome, Categorical | Ordinal):
         return len(outcome.levels)
     return 1
@@ -76,6 +92,22 @@ def encode_features(contract: DataContract, values: Mapping[str, FloatArray]) ->
     if len({len(column) for column in columns}) > 1:
         raise InternalError(f"expected columns of one length, got {sorted({len(column) for column in columns})}")
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def encode_variable(variable: Variable, column: FloatArray) -> NDArray[np.float32]:
+    """Encode one variable that is not an array.
+
+    Args:
+        variable: Of the contract.
+        column: ``[R]`` as in :func:`encode_features`.
+
+    Returns:
+        ``[R, features of the variable]`` float32.
+
+    Raises:
+        InternalError: A missing value was not resolved before, or the variable is an array.
+    """
+    return np.stack(_encode(variable, column), axis=1).astype(np.float32)
 
 
 def encode_outcome(contract: DataContract, task: TaskKind, values: FloatArray) -> NDArray[np.float32]:
@@ -171,6 +203,8 @@ def _encode_present(variable: Variable, column: FloatArray) -> list[FloatArray]:
             return [(column == index).astype(np.float64) for index in range(1, len(variable.levels))]
         case Ordinal():
             return [2.0 * column / (len(variable.levels) - 1) - 1.0]
+        case Image() | Signal() | Mask():
+            raise InternalError(f"expected a variable of one value a record, got the array {variable.name}")
         case _:
             assert_never(variable)
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from federation.errors import InternalError
 from federation.identifiers import TaskKind
+from federation.models import segmentation
 
 
 def record_losses(task: TaskKind, outputs: Tensor, outcomes: Tensor) -> Tensor:
@@ -37,6 +38,8 @@ def record_losses(task: TaskKind, outputs: Tensor, outcomes: Tensor) -> Tensor:
             return functional.cross_entropy(outputs, outcomes.long(), reduction="none")
         case "regression":
             return functional.mse_loss(outputs[:, 0], outcomes, reduction="none")
+        case "segmentation":
+            return segmentation.losses(outputs, outcomes)
         case _:
             assert_never(task)
 
@@ -60,6 +63,8 @@ def record_loss_gradients(task: TaskKind, outputs: Tensor, outcomes: Tensor) -> 
             return torch.softmax(outputs, dim=-1) - chosen
         case "regression":
             return 2 * (outputs - outcomes.unsqueeze(-1))
+        case "segmentation":
+            raise InternalError("expected a task that the kernels cover, got 'segmentation'")
         case _:
             assert_never(task)
 
@@ -81,13 +86,17 @@ def scores(task: TaskKind, outputs: Tensor) -> Tensor:
             return torch.softmax(outputs, dim=1)
         case "regression":
             return outputs[:, 0]
+        case "segmentation":
+            return torch.sigmoid(outputs)
         case _:
             assert_never(task)
 
 
 def _check_shapes(task: TaskKind, outputs: Tensor, outcomes: Tensor) -> None:
-    fits = outputs.ndim == 2 and outcomes.shape == outputs.shape[:1]  # noqa: PLR2004 - records and outputs
-    if not fits or (task != "multiclass" and outputs.shape[1] != 1):
+    of_pixels = task == "segmentation"
+    wanted = outputs.shape if of_pixels else outputs.shape[:1]
+    fits = outputs.ndim == 2 and outcomes.shape == wanted  # noqa: PLR2004 - records and outputs
+    if not fits or (task != "multiclass" and not of_pixels and outputs.shape[1] != 1):
         raise InternalError(
             f"expected outputs [R, K] and outcomes [R] for task {task!r}, got {tuple(outputs.shape)} and "
             f"{tuple(outcomes.shape)}"

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from federation.errors import InvalidInputError, TransportError
 from federation.identifiers import TaskKind
+from federation.models import segmentation
 
 FloatArray = NDArray[np.float64]
 
@@ -25,6 +26,7 @@ _NAMES: Final[Mapping[TaskKind, frozenset[str]]] = {
     "binary": frozenset({"negative_histogram", "positive_histogram", "log_loss", "squared_error", "correct"}),
     "multiclass": frozenset({"confusion", "log_loss"}),
     "regression": frozenset({"count", "outcome", "outcome_squared", "squared_error", "absolute_error"}),
+    "segmentation": segmentation.NAMES,
 }
 
 
@@ -37,7 +39,8 @@ class MetricSums:
         arrays: Name to one-dimensional float64, of length 1 where no length is given. Binary: ``negative_histogram``
             and ``positive_histogram`` ``[bins]``, ``log_loss``, ``squared_error``, ``correct``. Multiclass:
             ``confusion`` ``[K * K]`` (true class, then predicted class), ``log_loss``. Regression: ``count``,
-            ``outcome``, ``outcome_squared``, ``squared_error``, ``absolute_error``.
+            ``outcome``, ``outcome_squared``, ``squared_error``, ``absolute_error``. Segmentation: see
+            :mod:`federation.models.segmentation`.
     """
 
     task: TaskKind
@@ -57,7 +60,7 @@ class MetricSums:
 
         Returns:
             Always ``count``. Binary: ``prevalence accuracy auroc auprc brier log_loss``. Multiclass: ``accuracy
-            macro_recall log_loss``. Regression: ``rmse mae r2``, in scaled units.
+            macro_recall log_loss``. Regression: ``rmse mae r2``, in scaled units. Segmentation: ``dice pixel_dice log_loss``.
         """
         match self.task:
             case "binary":
@@ -66,6 +69,8 @@ class MetricSums:
                 return _derive_multiclass(self.arrays)
             case "regression":
                 return _derive_regression(self.arrays)
+            case "segmentation":
+                return segmentation.derived(self.arrays)
             case _:
                 assert_never(self.task)
 
@@ -119,7 +124,8 @@ def metric_sums(task: TaskKind, scores: ArrayLike, outcomes: ArrayLike, *, score
 
     Args:
         task: Binary, multiclass or regression.
-        scores: Probability of 1 ``[R]``, class probabilities ``[R, K]``, or predictions ``[R]``.
+        scores: Probability of 1 ``[R]``, class probabilities ``[R, K]``, predictions ``[R]``, or (segmentation) how well each
+            mask was found ``[R, 4]``.
         outcomes: ``[R]``: 0 or 1, a class index, or the outcome in the unit of the predictions.
         score_bins: Bins of the score histogram (binary).
 
@@ -127,7 +133,7 @@ def metric_sums(task: TaskKind, scores: ArrayLike, outcomes: ArrayLike, *, score
         InvalidInputError: If shapes do not fit or a number is not finite (training diverged).
     """
     said, truth = np.asarray(scores, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
-    wanted = 2 if task == "multiclass" else 1
+    wanted = 2 if task in {"multiclass", "segmentation"} else 1
     if said.ndim != wanted or truth.shape != said.shape[:1] or score_bins < 1:
         raise InvalidInputError(
             f"expected scores of {wanted} dimensions, as many outcomes and at least one bin for task {task!r}, "
@@ -144,6 +150,8 @@ def metric_sums(task: TaskKind, scores: ArrayLike, outcomes: ArrayLike, *, score
             return MetricSums(task, _multiclass_sums(said, truth.astype(np.int64)))
         case "regression":
             return MetricSums(task, _regression_sums(said, truth))
+        case "segmentation":
+            return MetricSums(task, segmentation.sums(said))
         case _:
             assert_never(task)
 

@@ -10,6 +10,7 @@ task          tables of a group (``overall``, ``subgroup/<variable>/<level>``)
 binary        ``negative`` and ``positive`` ``[bins]``: the scores of each outcome, in bins of equal width
 multiclass    ``confusion`` ``[K * K]``: true class, then predicted class
 regression    ``error_by_outcome`` ``[5 * bins]``: outcome in 5 bins, then prediction error in ``bins``
+segmentation  ``dice`` ``[bins]``: Dice of each record's mask
 ============  ===========================================================================================
 """
 
@@ -63,6 +64,8 @@ class CountLayout:
                 return {"confusion": self.classes**2}
             case "regression":
                 return {"error_by_outcome": OUTCOME_BINS * self.score_bins}
+            case "segmentation":
+                return {"dice": self.score_bins}
             case _:
                 assert_never(self.task)
 

@@ -38,7 +38,7 @@ def statistics(
     Returns:
         Name to ``[T]``. Always ``count``. Binary: ``positives prevalence accuracy auroc auprc brier log_loss
         risk_excess calibration_intercept calibration_slope net_benefit/<threshold> treat_all/<threshold>``.
-        Multiclass: ``accuracy macro_recall``. Regression: ``rmse mae mean_error r2``, in scaled units.
+        Multiclass: ``accuracy macro_recall``. Regression: ``rmse mae mean_error r2``, in scaled units. Segmentation: ``dice``.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         match layout.task:
@@ -48,6 +48,11 @@ def statistics(
                 found = _multiclass(tables, classes)
             case "regression":
                 found = _regression(layout, tables)
+            case "segmentation":
+                found = {
+                    "count": tables.sum(axis=-1),
+                    "dice": tables @ bin_centres(layout.score_bins) / tables.sum(axis=-1),
+                }
             case _:
                 assert_never(layout.task)
     return {name: np.where(np.isfinite(values), values, np.nan) for name, values in found.items()}

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import Binary, Categorical, DataContract, Ordinal
 from federation.documents import Document
 from federation.errors import ManifestError
@@ -74,6 +75,10 @@ class Factor(Document):
             raise ManifestError(
                 f"expected a number, got {self.variable} with levels",
                 remedy="name it in a formula, which codes its levels",
+            )
+        if isinstance(variable, Image | Signal | Mask):
+            raise ManifestError(
+                f"expected a number, got the {variable.kind} {self.variable}", remedy="choose another variable"
             )
         least, most = variable.minimum, variable.maximum
         is_defined = {"log": least > 0, "sqrt": least >= 0}.get(self.transform, True)

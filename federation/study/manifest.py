@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from federation.algorithms.spec import FedProxSpec, ScaffoldSpec
+from federation.data.arrays import Mask
 from federation.data.contract import Binary, Categorical, Continuous, Integer, Ordinal
 from federation.documents import Json
 from federation.errors import InvalidInputError, ManifestError, TamperedManifestError
@@ -70,12 +71,16 @@ class StudyManifest(StudyTerms):
             "binary": isinstance(outcome, Binary),
             "multiclass": isinstance(outcome, Categorical | Ordinal),
             "regression": isinstance(outcome, Continuous | Integer),
+            "segmentation": isinstance(outcome, Mask),
         }[self.task]
         if not fits:
             message = f"task: expected an outcome that fits {self.task!r}, got {outcome.name} of kind {outcome.kind!r}"
             raise ValueError(message)
 
     def _check_preparation(self) -> None:
+        if self.contract.arrays and (self.preparation is not None or self.preprocessing != "public_ranges"):
+            message = "preprocessing: expected public ranges and no paid preparation in a study of images or signals"
+            raise ValueError(message)
         if self.preparation is None:
             return
         if not isinstance(self.privacy, PatientLevelPrivacy):

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import Binary, Continuous, Integer, Variable
 from federation.errors import MappingError
 from site_client.sources.mapping import Code, VariableMapping
@@ -72,7 +73,7 @@ def codes_of(site: str, variable: Variable, local: VariableMapping) -> dict[str,
 
 def _own_codes(variable: Variable) -> Mapping[str, Code | None]:
     match variable:
-        case Continuous() | Integer():
+        case Continuous() | Integer() | Image() | Signal() | Mask():
             return {}
         case Binary():
             return _BINARY_CODES
@@ -82,7 +83,7 @@ def _own_codes(variable: Variable) -> Mapping[str, Code | None]:
 
 def _target(site: str, variable: Variable, target: Code) -> float:
     match variable:
-        case Continuous() | Integer():
+        case Continuous() | Integer() | Image() | Signal() | Mask():
             value, accepted = finite_number(code_text(target)), "a number"
         case Binary():
             value, accepted = (

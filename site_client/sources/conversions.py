@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import Continuous, DataContract, Integer, Variable
 from site_client.sources.codes import canonical_code, code_text, codes_of, finite_number
 from site_client.sources.database import identifier, literal
@@ -117,13 +118,16 @@ def _expressions(mapping: SiteMapping, variable: Variable, index: int) -> _Expre
     is_known = _any_of(f"code_{index}", known)
     of_code = " ".join(f"WHEN {literal(code)} THEN CAST({target!r} AS DOUBLE)" for code, target in known.items())
     from_code = f"CASE code_{index} {of_code} END" if known else "NULL"
-    if isinstance(variable, Continuous | Integer):
+    if isinstance(variable, Continuous | Integer | Image | Signal | Mask):
         number = _number(mapping, f"text_{index}")
         otherwise = (
             f"WHEN number_{index} IS NULL THEN {int(Status.UNREADABLE)} WHEN NOT isfinite(number_{index}) "
             f"OR abs(number_{index}) > {_LARGEST!r} THEN {int(Status.NOT_FINITE)} ELSE 0"
         )
-        converted = f"coalesce({from_code}, {_converted(mapping.site, variable, local, f'number_{index}')})"
+        is_number = isinstance(variable, Continuous | Integer)
+        # An array's cell is its row in the store, which has no unit.
+        own = _converted(mapping.site, variable, local, f"number_{index}") if is_number else f"number_{index}"
+        converted = f"coalesce({from_code}, {own})"
     else:
         number, otherwise, converted = "NULL", f"ELSE {int(Status.UNKNOWN_CODE)}", from_code
     status = f"CASE WHEN {missing} THEN {int(Status.MISSING)} WHEN {is_known} THEN 0 {otherwise} END"

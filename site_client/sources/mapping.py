@@ -110,7 +110,19 @@ class PostgresqlSource(Document):
         return self
 
 
-SourceSpec = Annotated[CsvSource | ParquetSource | SqliteSource | PostgresqlSource, Field(discriminator="kind")]
+class StoreSource(Document):
+    """A store of imported images or signals: a table, and arrays that stay on the disk."""
+
+    kind: Literal["store"]
+    path: Column
+    """The store's folder, relative to the folder of the mapping file."""
+    null_values: tuple[Code, ...] = ()
+    """Texts that mean missing, in every column, besides the empty one."""
+
+
+SourceSpec = Annotated[
+    CsvSource | ParquetSource | SqliteSource | PostgresqlSource | StoreSource, Field(discriminator="kind")
+]
 
 
 class PatientKeyMapping(Document):

@@ -41,6 +41,8 @@ class Survey:
         problems: What makes the records unusable, in the order in which a reader should mend it.
         unknown_codes: Variable name to number of values with a code that is not mapped.
         unreadable_values: Variable name to number of values that are not finite numbers.
+        implausible_values: Variable name to number of arrays with too many values outside their range; they are missing
+            in ``records``.
         notices: What a reader should know though nothing is wrong.
         repeated_patients: Whether several rows of a patient are meant.
     """
@@ -49,6 +51,7 @@ class Survey:
     problems: tuple[RecordsError, ...] = ()
     unknown_codes: Mapping[str, int] = field(default_factory=dict[str, int])
     unreadable_values: Mapping[str, int] = field(default_factory=dict[str, int])
+    implausible_values: Mapping[str, int] = field(default_factory=dict[str, int])
     notices: tuple[str, ...] = ()
     repeated_patients: bool = True
 

@@ -18,8 +18,16 @@ from site_client.sources.conversions import conversion_query
 from site_client.sources.csv_files import column_names, decoded_rows, native_encoding, read_csv_sql
 from site_client.sources.database import Database, Resources, literal, open_database
 from site_client.sources.gathering import gather
-from site_client.sources.mapping import CsvSource, ParquetSource, PostgresqlSource, SiteMapping, SqliteSource
+from site_client.sources.mapping import (
+    CsvSource,
+    ParquetSource,
+    PostgresqlSource,
+    SiteMapping,
+    SqliteSource,
+    StoreSource,
+)
 from site_client.sources.source import Survey
+from site_client.sources.stores import attach_arrays, store_table
 
 
 class TableSource:
@@ -67,7 +75,8 @@ class TableSource:
             self._register(database, contract)
             self._map(database, contract)
             database.run(f"CREATE TEMP TABLE converted AS {query}")
-            return gather(database, mapping, contract, today=today)
+            found = gather(database, mapping, contract, today=today)
+        return attach_arrays(found, mapping, contract, folder=self._folder)
 
     def _check_date_formats(self, database: Database) -> None:
         formats = [self.mapping.index_date.format if self.mapping.index_date else None]
@@ -84,6 +93,8 @@ class TableSource:
         match source:
             case CsvSource():
                 self._register_csv(database, source, wanted)
+            case StoreSource():
+                self._register_csv(database, store_table(source, self._folder, site=mapping.site), wanted)
             case ParquetSource():
                 path = self._file(source.path)
                 database.seal(path)

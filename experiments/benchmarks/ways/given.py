@@ -86,8 +86,8 @@ def give(workload: Workload, folder: Path) -> None:
     """Write what :func:`read_given` reads."""
     seed = workload.manifest().initial_seed
     arrays = {
-        "features": np.stack([site.training.features for site in workload.data]),
-        "outcomes": np.stack([site.training.outcomes for site in workload.data]),
+        "features": np.stack([site.training.in_memory for site in workload.data]),
+        "outcomes": np.stack([site.training.known_outcomes for site in workload.data]),
         "orders": np.array(
             [[workload.order(site, epoch) for epoch in range(workload.rounds)] for site in workload.sites]
         ),

@@ -21,6 +21,8 @@ def reason_against_batching(manifest: StudyManifest) -> str | None:
         return "secure aggregation is simulated message by message"
     if manifest.compression is not None:
         return "its updates are compressed for the wire"
+    if manifest.contract.arrays:
+        return "its images or signals are streamed from the disk"
     network = stacked_network(
         build_model(
             manifest.model,

@@ -234,13 +234,13 @@ class BatchedSites:
         """See :class:`~aggregator.direct_rounds.DirectSites`."""
         manifest = self._manifest
         tests = [prepared_dataset(site.test, prepared) for site in self._sites]
-        said = self._said(parameters, np.concatenate([test.features for test in tests]))
+        said = self._said(parameters, np.concatenate([test.in_memory for test in tests]))
         ends = np.cumsum([test.num_records for test in tests])
         return {
             site.site: metric_sums(
                 manifest.task,
                 said[end - test.num_records : end],
-                test.outcomes,
+                test.known_outcomes,
                 score_bins=manifest.evaluation.score_bins,
             )
             for site, test, end in zip(self._sites, tests, ends, strict=True)

@@ -52,8 +52,8 @@ class Stack:
     def __init__(self, datasets: Sequence[PatientDataset], *, device: torch.device) -> None:
         width = datasets[0].features.shape[1]
         empty = np.zeros((1, width), dtype=np.float32)
-        self.features = torch.from_numpy(np.concatenate([*(data.features for data in datasets), empty])).to(device)
-        outcomes = np.concatenate([*(data.outcomes for data in datasets), np.zeros(1, dtype=np.float32)])
+        self.features = torch.from_numpy(np.concatenate([*(data.in_memory for data in datasets), empty])).to(device)
+        outcomes = np.concatenate([*(data.known_outcomes for data in datasets), np.zeros(1, dtype=np.float32)])
         self.outcomes = torch.from_numpy(outcomes).to(device)
         self.device = device
         self.sites: list[SiteRows] = []

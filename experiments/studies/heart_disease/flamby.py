@@ -65,7 +65,7 @@ def divide_as_published(
     """
     complete = [_complete_rows(records, contract=contract) for records in hospitals]
     pooled = np.concatenate([rows.features[rows.training] for rows in complete])
-    names = feature_names(contract)
+    names = tuple(feature_names(contract))
     own = tuple(_site_data(rows, reference=rows.features[rows.training], names=names) for rows in complete)
     together = tuple(_site_data(rows, reference=pooled, names=names) for rows in complete)
     return own, together

@@ -45,5 +45,14 @@ def imported_source(
                 generated=generated,
             )
         )
-    local = read_mapping(mapping).model_copy(update={"site": site})
-    return StudySite(site=site, source=TableSource(local, folder=folder), public_patients=found.patients)
+    source = store_source(site, folder=folder, mapping=mapping)
+    return StudySite(site=site, source=source, public_patients=found.patients)
+
+
+def store_source(site: str, *, folder: Path, mapping: Path) -> TableSource:
+    """A site's store as a source of records. Arguments as in :func:`imported_source`.
+
+    Raises:
+        MappingError: If the mapping cannot be read.
+    """
+    return TableSource(read_mapping(mapping).model_copy(update={"site": site}), folder=folder)

@@ -6,6 +6,7 @@ Axis names: W candidate windows.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from federation.errors import MappingError
 from site_client.signals.plan import AnnotatedWindows, SignalPlan, SlidingWindows
 from site_client.signals.recording import Annotations, Recording, Seconds
 from site_client.signals.windows import sliding_starts
+
+OTHER_KIND: Final = "annotation of another kind"
+AFTER_ONSET: Final = "after the onset"
+NOT_WATCHED: Final = "horizon not watched to its end"
 
 
 @dataclass(frozen=True)
@@ -90,16 +95,15 @@ def _around(annotations: Annotations, chosen: AnnotatedWindows) -> Candidates:
     return Candidates(
         starts=annotations.seconds - chosen.before_seconds,
         outcomes=tuple(level or "" for level in levels),
-        not_used={"annotation of another kind": np.array([level is None for level in levels], dtype=np.bool_)},
+        not_used={OTHER_KIND: np.array([level is None for level in levels], dtype=np.bool_)},
     )
 
 
 def _before_onset(ends: Seconds, starts: Seconds, *, horizon: float, onset: float | None, watched: float) -> Candidates:
     """Whether the event comes within the horizon; whoever was not watched so long is not known to be free of it."""
+    nothing = np.zeros(len(starts), dtype=np.bool_)
     if onset is None:
-        unknown = ends + horizon > watched
-        return Candidates(
-            starts=starts, outcomes=("0",) * len(starts), not_used={"horizon not watched to its end": unknown}
-        )
+        reasons = {AFTER_ONSET: nothing, NOT_WATCHED: ends + horizon > watched}
+        return Candidates(starts=starts, outcomes=("0",) * len(starts), not_used=reasons)
     outcomes = tuple("1" if onset - end <= horizon else "0" for end in ends.tolist())
-    return Candidates(starts=starts, outcomes=outcomes, not_used={"after the onset": ends > onset})
+    return Candidates(starts=starts, outcomes=outcomes, not_used={AFTER_ONSET: ends > onset, NOT_WATCHED: nothing})

@@ -12,12 +12,13 @@ from pydantic import Field
 from experiments.studies.definition import PreparedStudy, StudyDefinition, StudySite, read_contract
 from experiments.studies.early_warning.files import FORMATS, write_hospital
 from experiments.studies.early_warning.vitals import VITALS, draw_patient
-from experiments.studies.signal_stores import imported_source
+from experiments.studies.signal_stores import imported_source, store_source
 from federation.data.cohort import CohortDefinition
 from federation.documents import Document
 from federation.errors import ConfigurationError
 from federation.privacy.randomness import RandomStreams, seeded_streams
 from site_client.signals.plan import read_plan
+from site_client.sources.tables import TableSource
 
 HERE: Final = Path(__file__).parent
 _MOST_WINDOWS: Final = 64
@@ -72,6 +73,16 @@ def prepare(options: Mapping[str, object], *, seed: int, folder: Path, data: Pat
             for number in range(chosen.num_hospitals)
         ),
     )
+
+
+def hospital_source(site: str, *, folder: Path) -> TableSource:
+    """The records of a hospital that :func:`prepare` made.
+
+    Args:
+        site: Its name.
+        folder: Its own.
+    """
+    return store_source(site, folder=folder, mapping=HERE / "mapping.yaml")
 
 
 def _hospital(

@@ -33,7 +33,7 @@ _STUDY: Final = "early_warning"
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished simulation with study=early_warning.")],
     *,
-    rate: Annotated[float, typer.Option(min=0.01, help="Alarms per patient-day that the figures mark.")] = 2.0,
+    rate: Annotated[float, typer.Option(min=0.01, help="Alarms per patient-day that the figures mark.")] = 1.0,
     aggregation: Annotated[Literal["masked", "open"], typer.Option(help="How sites' counts are added.")] = "masked",
     output: Annotated[Path | None, typer.Option(help="Folder for JSON and figures; otherwise FOLDER/alarms.")] = None,
     as_json: Annotated[

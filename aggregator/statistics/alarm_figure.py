@@ -6,8 +6,8 @@ from aggregator.report.figures import DASHES, INK, PALETTE, QUIET, Axes, draw_pn
 from federation.statistics.alarms import AlarmCurve
 
 _WIDTH, _HEIGHT = 520, 360
-_SHOWN_RATE = 12.0
-"""More alarms than one in two hours are no option, and not drawn."""
+_SHOWN_RATE = 6.0
+"""More alarms than one in four hours are no option, and not drawn."""
 
 
 def alarm_figures(curve: AlarmCurve, *, alarms_per_day: float) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -78,11 +79,9 @@ def onset_seconds(text: str, start: dt.datetime | None, *, site: str) -> float |
     """
     if not text:
         return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    stamp = _stamp(text)
+    seconds, stamp = _number(text), _stamp(text)
+    if seconds is not None and math.isfinite(seconds):
+        return seconds
     if start is None or stamp is None:
         raise MappingError(
             "expected an onset in seconds, or as a stamp without zone beside a recording with a start, got another",
@@ -90,6 +89,13 @@ def onset_seconds(text: str, start: dt.datetime | None, *, site: str) -> float |
             remedy="correct the onset's column in the list of recordings",
         )
     return (stamp - start).total_seconds()
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _stamp(text: str) -> dt.datetime | None:

@@ -9,7 +9,7 @@ import edfio
 import numpy as np
 import wfdb
 
-START = dt.datetime(2026, 1, 31, 8, 0, 0)
+START = dt.datetime.fromisoformat("2026-01-31T08:00:00")
 RATE = 100.0
 
 

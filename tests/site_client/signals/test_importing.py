@@ -96,9 +96,7 @@ def test_samples_outside_the_range_are_gaps(tmp_path: Path) -> None:
     values[0, 800:804] = -7.0
     write_edf(tmp_path / "e.edf", values, marks=[(2.0, "N"), (4.0, "V"), (8.0, "N")])
     write_list(tmp_path, [lines[0], lines[3]])
-    no_clipping = [
-        {"name": name, "unit": "mV", "minimum": -5, "maximum": 5} for name in ("first", "second")
-    ]
+    no_clipping = [{"name": name, "unit": "mV", "minimum": -5, "maximum": 5} for name in ("first", "second")]
     found = import_signals(job(tmp_path, plan={"channels": no_clipping}))
     assert found.implausible_samples == 16
     assert [step.windows for step in found.steps][:3] == [3, 3, 2], "12 samples are too long a gap, 4 are not"
@@ -159,7 +157,7 @@ def test_or_is_counted_where_that_was_asked_for(name: str, tmp_path: Path) -> No
 def test_nothing_usable_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     write_site(tmp_path)
     plan = {"windows": {"kind": "annotated", "before_seconds": 0.5, "levels": {"Q": "1"}}}
-    with pytest.raises(RecordsError, match="none of 24; left out: .*another kind': 24"):
+    with pytest.raises(RecordsError, match=r"none of 24; left out: .*another kind': 24"):
         import_signals(job(tmp_path, plan=plan))
     assert not any((tmp_path / "store").iterdir())
 

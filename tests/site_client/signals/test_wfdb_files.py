@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from federation.errors import CohortiumError, ImplausibleValueError, MappingError, RecordsUnreadableError
+from federation.errors import ImplausibleValueError, MappingError, RecordsUnreadableError
 from site_client.signals.wfdb_files import read_wfdb, read_wfdb_annotations
 from tests.site_client.signals.signal_files import RATE, START, waves, write_wfdb, write_wfdb_annotations
 
@@ -126,10 +127,10 @@ def test_truncated_annotations_are_refused_or_shorter(kept: int, tmp_path: Path)
     write_wfdb(tmp_path, waves())
     path = write_wfdb_annotations(tmp_path, [0.5, 1.25, 7.0], ["N", "V", "N"])
     path.write_bytes(path.read_bytes()[:kept])
-    try:
-        assert len(read_wfdb_annotations(path, rate_hz=RATE).labels) < 3
-    except CohortiumError as refusal:
-        assert isinstance(refusal, RecordsUnreadableError)
+    found: tuple[str, ...] = ()
+    with contextlib.suppress(RecordsUnreadableError):
+        found = read_wfdb_annotations(path, rate_hz=RATE).labels
+    assert len(found) < 3
 
 
 def test_a_channel_that_is_absent_is_named(tmp_path: Path) -> None:

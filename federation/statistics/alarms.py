@@ -6,8 +6,8 @@ than the silence before. Every part is a count, so sites' answers add up, and no
 Axis names: R windows, K thresholds, L bins of lead time.
 
 >>> step = AlarmStep(kind="alarms", thresholds=4, horizon_hours=8, silence_hours=2, step_hours=1, lead_bins=4)
->>> step.cuts.tolist()
-[0.0, 0.25, 0.5, 0.75]
+>>> step.cuts.round(4).tolist()
+[0.0, 0.0009, 0.5, 0.9991]
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import Field
+from scipy.special import expit
 
 from federation.errors import InvalidInputError
 from federation.statistics.step import Columns, FloatArray, Shapes, Step, Sums
 
 _WINDOWS, _PATIENTS, _ONSETS = range(3)
 _HOURS_OF_DAY: Final = 24.0
+_WIDEST: Final = 7.0
+"""Log odds of the lowest threshold but 0, and of the highest."""
 
 
 class AlarmStep(Step):
-    """Counts of alarms at evenly spaced thresholds, over the windows of every patient.
+    """Counts of alarms at public thresholds, over the windows of every patient.
 
     Columns: ``patient`` (number), ``end_hour`` (of the window), ``score`` in [0, 1], ``onset_hour`` (infinite: no event).
     """
 
     kind: Literal["alarms"]
     thresholds: Annotated[int, Field(ge=2, le=1000)] = 100
-    """K; the k-th is k / K."""
+    """K: 0, and then evenly spaced in log odds, because the scores of rare events crowd near 0."""
     horizon_hours: Annotated[float, Field(gt=0)]
     """An alarm so long before the onset, or later, is right."""
     silence_hours: Annotated[float, Field(ge=0)] = 4.0
@@ -48,7 +51,7 @@ class AlarmStep(Step):
     @property
     def cuts(self) -> FloatArray:
         """``[K]`` thresholds."""
-        return np.arange(self.thresholds) / self.thresholds
+        return np.concatenate([[0.0], expit(np.linspace(-_WIDEST, _WIDEST, self.thresholds - 1))])
 
     def shapes(self) -> Shapes:
         """See :meth:`Step.shapes`."""

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from federation.errors import MappingError
 from site_client import process_commands
-from site_client.agreement_files import agreement
 from site_client.home_paths import HOME_VARIABLE, SiteLayout
 from site_client.ledger_commands import ledger_app
 from site_client.signals.commands import signals_app
@@ -98,6 +97,7 @@ def show_data_profile(
 
     cohortium site data profile --manifest study.json --mapping mapping.yaml
     """
+    from site_client.agreed_files import agreement
     from site_client.data_profile import profile
     from site_client.profile_table import show_profile
     from site_client.sources.source import survey
@@ -171,6 +171,7 @@ def doctor(
 
 
 def _report(mapping: Path, *, contract: Path | None, manifest: Path | None, site: str | None) -> ReadinessReport:
+    from site_client.agreed_files import agreement
     from site_client.extraction import check as check_records
 
     agreed, definition = agreement(contract, manifest)

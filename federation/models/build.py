@@ -122,7 +122,7 @@ def _cnn(spec: CnnSpec, num_features: int, num_outputs: int) -> nn.Module:
     for channels in spec.channels:
         layers += [
             nn.Conv2d(depth, channels, kernel_size=3, padding=1),
-            *_convolved_normalisation(spec, channels),
+            *_image_normalisation(spec, channels),
             _activation(spec.activation),
             nn.MaxPool2d(2),
         ]
@@ -144,7 +144,7 @@ def _cnn1d(spec: Cnn1dSpec, num_features: int, num_outputs: int) -> nn.Module:
     for channels in spec.channels:
         layers += [
             nn.Conv1d(depth, channels, kernel_size=spec.kernel, padding=spec.kernel // 2),
-            *_convolved_normalisation(spec, channels),
+            *_image_normalisation(spec, channels),
             _activation(spec.activation),
         ]
         if spec.pooling > 1:
@@ -166,7 +166,7 @@ def _gru(spec: GruSpec, num_features: int, num_outputs: int) -> nn.Module:
     return nn.Sequential(nn.Unflatten(1, spec.signal_shape), unit, nn.Linear(spec.hidden, num_outputs))
 
 
-def _convolved_normalisation(spec: CnnSpec | Cnn1dSpec, channels: int) -> list[nn.Module]:
+def _image_normalisation(spec: CnnSpec | Cnn1dSpec, channels: int) -> list[nn.Module]:
     match spec.normalisation:
         case "none":
             return []

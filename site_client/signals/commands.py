@@ -43,7 +43,7 @@ def import_recordings(
 
     cohortium site signals import --manifest study.json --plan plan.yaml --mapping signals.yaml --store store
     """
-    from site_client.agreement_files import agreement
+    from site_client.agreed_files import agreement
     from site_client.signals.importing import ImportJob
     from site_client.signals.plan import read_plan, read_signal_mapping
 

@@ -1,30 +1,21 @@
-"""The files in which a site finds what was agreed: a contract alone, or a sealed manifest."""
+"""The agreed file that a command is about: a data contract alone, or a sealed manifest with its contract and cohort."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from federation.data.cohort import CohortDefinition
+from federation.data.contract import DataContract
 from federation.errors import ConfigurationError, ManifestError
-
-if TYPE_CHECKING:
-    from federation.data.cohort import CohortDefinition
-    from federation.data.contract import DataContract
 
 
 def agreement(contract: Path | None, manifest: Path | None) -> tuple[DataContract, CohortDefinition]:
-    """The contract, and the cohort, of one of two files.
-
-    Args:
-        contract: A data contract in YAML or JSON; its cohort is of patients, without criteria.
-        manifest: A sealed manifest.
+    """The contract and the cohort of whichever file is given.
 
     Raises:
-        ConfigurationError: If not exactly one is given.
-        ManifestError: If it cannot be read.
+        ConfigurationError: If both are, or none.
+        ManifestError: If it is not what it should be.
     """
-    from federation.data.cohort import CohortDefinition
-    from federation.data.contract import DataContract
     from federation.study.manifest import read_sealed
 
     if contract is not None and manifest is None:

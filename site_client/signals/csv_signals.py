@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -139,7 +139,7 @@ def _table(path: Path, wanted: tuple[str, ...], *, site: str) -> tuple[dict[str,
 
 
 @contextmanager
-def _rows(path: Path, *, site: str) -> Iterator[Iterator[list[str]]]:
+def _rows(path: Path, *, site: str) -> Generator[Iterator[list[str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield csv.reader(file, strict=True)

@@ -117,7 +117,7 @@ def runs(is_set: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def _whole(channels: Samples) -> NDArray[np.bool_]:
     """``[N]``: where every channel has a sample."""
-    return ~np.isnan(channels).any(axis=0)
+    return np.logical_not(np.isnan(channels).any(axis=0))
 
 
 def _filled(channels: Samples, *, longest: int) -> Samples:

@@ -88,7 +88,7 @@ def _times(generator: np.random.Generator, last: float, step: float, jitter: flo
     if not jitter:
         return np.arange(count) * step
     steps = step * np.clip(1 + jitter * generator.normal(size=count - 1), 0.2, 3)
-    return np.rint(np.concatenate([[0.0], np.cumsum(steps)]))
+    return np.rint(np.concatenate([[0.0], np.cumsum(steps)])).astype(np.float64)
 
 
 def _noise(generator: np.random.Generator, count: int, step: float) -> FloatArray:

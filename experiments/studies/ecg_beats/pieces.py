@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import wfdb
@@ -30,8 +30,8 @@ def write_pieces(header: Path, *, num_hospitals: int, piece_seconds: float, fold
         Names of the hospitals, in the order of time.
     """
     name = str(header.with_suffix(""))
-    record = wfdb.rdrecord(name, physical=False, return_res=16)
-    beats = wfdb.rdann(name, "atr")
+    record: Any = wfdb.rdrecord(name, physical=False, return_res=16)  # wfdb has no types
+    beats: Any = wfdb.rdann(name, "atr")
     length = round(piece_seconds * record.fs)
     part = record.sig_len // num_hospitals
     sites: list[str] = []
@@ -48,9 +48,7 @@ def write_pieces(header: Path, *, num_hospitals: int, piece_seconds: float, fold
     return tuple(sites)
 
 
-def _write_piece(
-    folder: Path, stem: str, record: wfdb.Record, beats: wfdb.Annotation, *, start: int, length: int
-) -> None:
+def _write_piece(folder: Path, stem: str, record: Any, beats: Any, *, start: int, length: int) -> None:  # noqa: ANN401 - no types
     folder.mkdir(parents=True, exist_ok=True)
     channels = record.n_sig
     wfdb.wrsamp(

@@ -80,13 +80,13 @@ def open_analyst(
     terms = study.terms(threshold=threshold)
     place = memory / terms.model_copy(update={"threshold": 1}).digest.removeprefix("sha256:")[:16]
     earlier = EarlierCounts(path=place / "totals.json", threshold=threshold)
-    secure = _secure_terms(terms, work) if is_masked else None
+    secure = secure_terms(terms, work) if is_masked else None
     sites = {
         records.site: StatisticsSite(
             records=records,
             terms=terms,
             earlier=EarlierSelections(folder=place / "sites" / records.site, threshold=threshold),
-            participant=None if secure is None else _participant(secure, records.site, work),
+            participant=None if secure is None else make_participant(secure, records.site, work),
         )
         for records in study.records
     }
@@ -95,7 +95,16 @@ def open_analyst(
     return Analyst(terms=terms, sums=sums, earlier=earlier), sites
 
 
-def _secure_terms(terms: StatisticsTerms, work: Path) -> SecureSumTerms:
+def secure_terms(terms: StatisticsTerms, work: Path) -> SecureSumTerms:
+    """Terms of secure sums over a study's sites, with identities made for them.
+
+    Args:
+        terms: Of the study's analyses.
+        work: Where identities are kept.
+
+    Raises:
+        ConfigurationError: If there are too few sites for secure sums.
+    """
     if len(terms.sites) < FEWEST_SITES:
         raise ConfigurationError(
             f"expected at least {FEWEST_SITES} sites for secure sums, got {len(terms.sites)}: a sum of two is a difference away "
@@ -106,7 +115,14 @@ def _secure_terms(terms: StatisticsTerms, work: Path) -> SecureSumTerms:
     return SecureSumTerms.agreed(study=terms.digest, public_keys=public_keys(identities))
 
 
-def _participant(secure: SecureSumTerms, site: str, work: Path) -> SecureParticipant:
+def make_participant(secure: SecureSumTerms, site: str, work: Path) -> SecureParticipant:
+    """One site in secure sums.
+
+    Args:
+        secure: From :func:`secure_terms`, with the same folder.
+        site: Its name.
+        work: Where its memory is.
+    """
     folder = work / "secure" / site
     folder.mkdir(parents=True, exist_ok=True)
     return SecureParticipant(

@@ -16,6 +16,7 @@ from site_client import process_commands
 from site_client.home_paths import HOME_VARIABLE, SiteLayout
 from site_client.images.commands import images_app
 from site_client.ledger_commands import ledger_app
+from site_client.signals.commands import signals_app
 
 if TYPE_CHECKING:
     from site_client.readiness import ReadinessReport
@@ -26,6 +27,7 @@ data_app = typer.Typer(help="The site's own records.", no_args_is_help=True, pre
 app.add_typer(data_app, name="data")
 app.add_typer(images_app, name="images")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(signals_app, name="signals")
 process_commands.register(app)
 
 _Contract = Annotated[Path | None, typer.Option("--contract", help="Data contract, YAML or JSON.")]

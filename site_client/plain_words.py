@@ -18,7 +18,7 @@ from federation.data.contract import (
     Variable,
 )
 from federation.governance.plain_text import plain
-from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec, UnetSpec
+from federation.models.spec import Cnn1dSpec, CnnSpec, GruSpec, LinearSpec, MlpSpec, ModelSpec, UnetSpec
 
 _OPERATORS: Final = {
     "eq": "is", "ne": "is not", "lt": "is below", "le": "is at most", "gt": "is above", "ge": "is at least",
@@ -86,6 +86,11 @@ def model_in_words(model: ModelSpec) -> str:
             return f"a neural network for images of {' x '.join(map(str, model.image_shape))} values"
         case UnetSpec():
             return f"a neural network that marks pixels of images of {' x '.join(map(str, model.image_shape))} values"
+        case Cnn1dSpec():
+            return f"a neural network for signals of {' x '.join(map(str, model.signal_shape))} values"
+        case GruSpec():
+            shape = " x ".join(map(str, model.signal_shape))
+            return f"a recurrent neural network of {model.hidden} units for signals of {shape} values"
 
 
 def _kind(variable: Variable) -> str:

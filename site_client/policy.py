@@ -37,7 +37,7 @@ class SitePolicy(Document):
     """Public keys of the people whose studies may be approved here."""
     allowed_provenance: tuple[Provenance, ...] = ()
     allowed_tasks: tuple[TaskKind, ...] = ()
-    allowed_models: tuple[Literal["linear", "mlp", "cnn"], ...] = ()
+    allowed_models: tuple[Literal["linear", "mlp", "cnn", "cnn1d", "gru"], ...] = ()
     allowed_aggregation: tuple[Literal["plain", "open_robust", "masked"], ...] = ()
     allowed_privacy: tuple[Literal["none", "patient_level", "site_level"], ...] = ()
     allowed_noise: tuple[Literal["local", "distributed"], ...] = ()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from federation.errors import InternalError
+from federation.models.sequences import GatedRecurrentUnit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,33 @@ def _convolution(graph: GraphBuilder, inputs: str, layer: nn.Conv2d) -> str:
     return graph.add("Conv", inputs, *_weights(graph, layer, "weight", "bias"), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
 
+def _convolution_1d(graph: GraphBuilder, inputs: str, layer: nn.Conv1d) -> str:
+    (size,) = layer.kernel_size
+    weights = _weights(graph, layer, "weight", "bias")
+    return graph.add("Conv", inputs, *weights, kernel_shape=[size], pads=[size // 2, size // 2])
+
+
+def _max_pool_1d(graph: GraphBuilder, inputs: str, layer: nn.MaxPool1d) -> str:
+    size = int(layer.kernel_size)  # pyright: ignore[reportArgumentType] - studies give one number
+    return graph.add("MaxPool", inputs, kernel_shape=[size], strides=[size])
+
+
+def _recurrent(graph: GraphBuilder, inputs: str, layer: GatedRecurrentUnit) -> str:
+    """ONNX's GRU: gates in the order update, reset, new; time first."""
+    length, channels, hidden = layer.step_samples, layer.channels, layer.hidden
+    shape = np.array([0, channels, -1, length], dtype=np.int64)
+    parts = graph.add("Reshape", inputs, graph.constant(shape))
+    first = graph.add("Transpose", parts, perm=[2, 0, 1, 3])  # [T, R, C, samples of a step]
+    steps = graph.add("Reshape", first, graph.constant(np.array([0, 0, channels * length], dtype=np.int64)))
+    order = np.concatenate([np.arange(hidden, 2 * hidden), np.arange(hidden), np.arange(2 * hidden, 3 * hidden)])
+    given, held = layer.from_input, layer.from_hidden
+    biases = np.concatenate([_values(given.bias)[order], _values(held.bias)[order]])
+    matrices = [graph.constant(_values(part.weight)[order][None]) for part in (given, held)]
+    states = graph.add("GRU", steps, *matrices, graph.constant(biases[None]), hidden_size=hidden, linear_before_reset=1)
+    last = graph.add("Gather", states, graph.constant(np.array([-1], dtype=np.int64)), axis=0)
+    return graph.add("Squeeze", last, graph.constant(np.array([0, 1], dtype=np.int64)))  # last step, one direction
+
+
 def _layer_norm(graph: GraphBuilder, inputs: str, layer: nn.LayerNorm) -> str:
     weights = _weights(graph, layer, "weight", "bias")
     return graph.add("LayerNormalization", inputs, *weights, axis=-1, epsilon=layer.eps)
@@ -81,10 +109,11 @@ def _group_norm(graph: GraphBuilder, inputs: str, layer: nn.GroupNorm) -> str:
     grouped = graph.add("Reshape", inputs, graph.constant(np.array([0, groups, -1], dtype=np.int64)))
     ones, zeros = np.ones(groups, dtype=np.float32), np.zeros(groups, dtype=np.float32)
     even = graph.add("InstanceNormalization", grouped, graph.constant(ones), graph.constant(zeros), epsilon=layer.eps)
-    back = graph.add("Reshape", even, shape)
-    per_channel = (-1, 1, 1)
-    scaled = graph.add("Mul", back, graph.constant(_values(layer.weight).reshape(per_channel)))
-    return graph.add("Add", scaled, graph.constant(_values(layer.bias).reshape(per_channel)))
+    channels = graph.constant(np.array([0, layer.num_channels, -1], dtype=np.int64))
+    rows = graph.add("Reshape", even, channels)  # whatever a channel has: samples, or height and width
+    scaled = graph.add("Mul", rows, graph.constant(_values(layer.weight).reshape(-1, 1)))
+    moved = graph.add("Add", scaled, graph.constant(_values(layer.bias).reshape(-1, 1)))
+    return graph.add("Reshape", moved, shape)
 
 
 def _unflatten(graph: GraphBuilder, inputs: str, layer: nn.Unflatten) -> str:
@@ -94,7 +123,9 @@ def _unflatten(graph: GraphBuilder, inputs: str, layer: nn.Unflatten) -> str:
 
 _WRITERS: dict[type[nn.Module], Callable[[GraphBuilder, str, Any], str]] = {
     nn.Linear: _linear,
+    nn.Conv1d: _convolution_1d,
     nn.Conv2d: _convolution,
+    GatedRecurrentUnit: _recurrent,
     nn.LayerNorm: _layer_norm,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
@@ -102,6 +133,7 @@ _WRITERS: dict[type[nn.Module], Callable[[GraphBuilder, str, Any], str]] = {
     nn.Unflatten: _unflatten,
     nn.Flatten: lambda graph, inputs, _: graph.add("Flatten", inputs, axis=1),
     nn.MaxPool2d: lambda graph, inputs, _: graph.add("MaxPool", inputs, kernel_shape=[2, 2], strides=[2, 2]),
+    nn.MaxPool1d: _max_pool_1d,
     nn.ReLU: lambda graph, inputs, _: graph.add("Relu", inputs),
     nn.Tanh: lambda graph, inputs, _: graph.add("Tanh", inputs),
     nn.GELU: lambda graph, inputs, _: graph.add("Gelu", inputs),

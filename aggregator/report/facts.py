@@ -9,7 +9,7 @@ from aggregator.report.content import Fact, RoundPoint
 from aggregator.report.robustness import aggregation_facts
 from aggregator.report.wire import compression_facts
 from federation.data.cohort import Criterion
-from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, UnetSpec
+from federation.models.spec import Cnn1dSpec, CnnSpec, GruSpec, LinearSpec, MlpSpec, UnetSpec
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
@@ -140,6 +140,18 @@ def _model_fact(manifest: StudyManifest) -> Fact:
                 value=f"U-Net with {', '.join(str(width) for width in model.channels)} channels",
                 explanation=f"Images (channels x height x width): {' x '.join(map(str, model.image_shape))}.",
             )
+        case Cnn1dSpec() | GruSpec() as model:
+            return _signal_model(model)
+
+
+def _signal_model(model: Cnn1dSpec | GruSpec) -> Fact:
+    shape = " x ".join(str(size) for size in model.signal_shape)
+    if isinstance(model, GruSpec):
+        value = f"Gated recurrent unit with {model.hidden} hidden units"
+    else:
+        channels = " and ".join(str(width) for width in model.channels)
+        value = f"Convolutional network over time with {channels} channels and {model.hidden} hidden units"
+    return Fact(label="Model", value=value, explanation=f"Signals (channels x samples): {shape}.")
 
 
 def _schedule_facts(manifest: StudyManifest) -> tuple[Fact, ...]:

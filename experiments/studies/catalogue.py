@@ -1,7 +1,7 @@
 """The named studies, by name.
 
 >>> study_names()
-('demo', 'generated_images', 'heart_disease', 'readmission', 'synthetic')
+('demo', 'early_warning', 'ecg_beats', 'generated_images', 'heart_disease', 'readmission', 'synthetic')
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class _StudyModule(Protocol):
 _MODULES: Final = {
     "demo": "experiments.studies.demo.study",
     "generated_images": "experiments.studies.generated_images.study",
+    "early_warning": "experiments.studies.early_warning.study",
+    "ecg_beats": "experiments.studies.ecg_beats.study",
     "heart_disease": "experiments.studies.heart_disease.study",
     "readmission": "experiments.studies.readmission.study",
     "synthetic": "experiments.studies.synthetic.study",

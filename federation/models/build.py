@@ -10,7 +10,8 @@ from torch import nn
 from federation.errors import ManifestError, ModelRefusedError
 from federation.identifiers import TaskKind
 from federation.models.parameters import initial_parameters, load
-from federation.models.spec import Activation, CnnSpec, LinearSpec, MlpSpec, ModelSpec, UnetSpec
+from federation.models.sequences import GatedRecurrentUnit, check_signal_shape
+from federation.models.spec import Activation, Cnn1dSpec, CnnSpec, GruSpec, LinearSpec, MlpSpec, ModelSpec, UnetSpec
 from federation.models.unet import Unet, check_unet
 
 _GROUPS = (8, 4, 2, 1)
@@ -36,7 +37,7 @@ def build_model(spec: ModelSpec, *, task: TaskKind, num_features: int, num_outpu
         ModelRefusedError: If the network mixes patients and ``private`` is set.
     """
     _check_sizes(task, num_features, num_outputs)
-    if private and not isinstance(spec, LinearSpec) and spec.normalisation == "batch":
+    if private and not isinstance(spec, LinearSpec | GruSpec) and spec.normalisation == "batch":
         raise ModelRefusedError(
             "expected a normalisation that keeps patients apart in private training, got 'batch'",
             remedy="use normalisation 'layer', 'group' or 'none'",
@@ -69,6 +70,10 @@ def _network(spec: ModelSpec, num_features: int, num_outputs: int) -> nn.Module:
             return _cnn(spec, num_features, num_outputs)
         case UnetSpec():
             return _unet(spec, num_features, num_outputs)
+        case Cnn1dSpec():
+            return _cnn1d(spec, num_features, num_outputs)
+        case GruSpec():
+            return _gru(spec, num_features, num_outputs)
         case _:
             assert_never(spec)
 
@@ -138,7 +143,42 @@ def _unet(spec: UnetSpec, num_features: int, num_outputs: int) -> nn.Module:
     )
 
 
-def _image_normalisation(spec: CnnSpec | UnetSpec, channels: int) -> list[nn.Module]:
+def _cnn1d(spec: Cnn1dSpec, num_features: int, num_outputs: int) -> nn.Module:
+    check_signal_shape(spec.signal_shape, num_features)
+    depth, length = spec.signal_shape
+    if length // spec.pooling ** len(spec.channels) < 1:
+        raise ManifestError(
+            f"model.channels: expected a signal of at least {spec.pooling ** len(spec.channels)} samples for "
+            f"{len(spec.channels)} poolings, got {length}",
+            remedy="use fewer convolutions or less pooling",
+        )
+    layers: list[nn.Module] = [nn.Unflatten(1, spec.signal_shape)]
+    for channels in spec.channels:
+        layers += [
+            nn.Conv1d(depth, channels, kernel_size=spec.kernel, padding=spec.kernel // 2),
+            *_image_normalisation(spec, channels),
+            _activation(spec.activation),
+        ]
+        if spec.pooling > 1:
+            layers.append(nn.MaxPool1d(spec.pooling))
+        depth, length = channels, length // spec.pooling
+    layers += [nn.Flatten(), nn.Linear(depth * length, spec.hidden), _activation(spec.activation)]
+    return nn.Sequential(*layers, nn.Linear(spec.hidden, num_outputs))
+
+
+def _gru(spec: GruSpec, num_features: int, num_outputs: int) -> nn.Module:
+    check_signal_shape(spec.signal_shape, num_features)
+    channels, samples = spec.signal_shape
+    if samples % spec.step_samples:
+        raise ManifestError(
+            f"model.step_samples: expected a divisor of the {samples} samples, got {spec.step_samples}",
+            remedy="choose steps that divide the signal",
+        )
+    unit = GatedRecurrentUnit(channels, step_samples=spec.step_samples, hidden=spec.hidden)
+    return nn.Sequential(nn.Unflatten(1, spec.signal_shape), unit, nn.Linear(spec.hidden, num_outputs))
+
+
+def _image_normalisation(spec: CnnSpec | UnetSpec | Cnn1dSpec, channels: int) -> list[nn.Module]:
     match spec.normalisation:
         case "none":
             return []
@@ -147,7 +187,7 @@ def _image_normalisation(spec: CnnSpec | UnetSpec, channels: int) -> list[nn.Mod
         case "group":
             return [nn.GroupNorm(num_groups(channels), channels)]
         case "batch":
-            return [nn.BatchNorm2d(channels)]
+            return [nn.BatchNorm2d(channels) if isinstance(spec, CnnSpec) else nn.BatchNorm1d(channels)]
         case _:
             assert_never(spec.normalisation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from federation.documents import Document
 
@@ -54,4 +54,39 @@ class UnetSpec(Document):
     normalisation: Literal["none", "layer", "group"] = "group"
 
 
-ModelSpec = Annotated[LinearSpec | MlpSpec | CnnSpec | UnetSpec, Field(discriminator="kind")]
+class Cnn1dSpec(Document):
+    """Small convolutional network over signals of ``channels x samples`` values, flattened in that order."""
+
+    kind: Literal["cnn1d"]
+    signal_shape: tuple[Width, Width]
+    channels: Annotated[tuple[Width, ...], Field(min_length=1, max_length=6)] = (8, 16)
+    """Output channels of each convolution; each is followed by max pooling."""
+    kernel: Annotated[int, Field(ge=1, le=63)] = 7
+    """Samples that a convolution sees; odd, so that it keeps the length."""
+    pooling: Annotated[int, Field(ge=1, le=16)] = 2
+    """Samples of each maximum; 1: none."""
+    hidden: Width = 32
+    activation: Activation = "relu"
+    normalisation: Normalisation = "none"
+    """``batch`` mixes patients: refused when training is private."""
+
+    @field_validator("kernel")
+    @classmethod
+    def _check_odd(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            message = f"expected an odd kernel, got {kernel}"
+            raise ValueError(message)
+        return kernel
+
+
+class GruSpec(Document):
+    """Gated recurrent unit over signals of ``channels x samples`` values; its last state goes through a linear layer."""
+
+    kind: Literal["gru"]
+    signal_shape: tuple[Width, Width]
+    hidden: Annotated[int, Field(ge=1, le=1024)] = 16
+    step_samples: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Successive samples that enter one step together; the number of samples is a multiple of it."""
+
+
+ModelSpec = Annotated[LinearSpec | MlpSpec | CnnSpec | UnetSpec | Cnn1dSpec | GruSpec, Field(discriminator="kind")]

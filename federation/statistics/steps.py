@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from federation.statistics.alarms import AlarmStep
 from federation.statistics.association import MantelHaenszelStep
 from federation.statistics.counts import CountStep
 from federation.statistics.cox_steps import CoxLikelihoodStep, CoxRiskStep, GramStep
@@ -30,6 +31,7 @@ AnyStep = Annotated[
     | MantelHaenszelStep
     | SiteEstimateStep
     | SitePrecisionStep
-    | CovarianceStep,
+    | CovarianceStep
+    | AlarmStep,
     Field(discriminator="kind"),
 ]

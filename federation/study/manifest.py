@@ -15,7 +15,7 @@ from federation.data.arrays import Image, Mask
 from federation.data.contract import Binary, Categorical, Continuous, Integer, Ordinal
 from federation.documents import Json
 from federation.errors import InvalidInputError, ManifestError, TamperedManifestError
-from federation.models.spec import LinearSpec
+from federation.models.spec import GruSpec, LinearSpec
 from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.site_level import reason_against
@@ -110,7 +110,7 @@ class StudyManifest(StudyTerms):
             )
             raise ValueError(message)
         model = self.model
-        if not isinstance(model, LinearSpec) and model.normalisation == "batch":
+        if not isinstance(model, LinearSpec | GruSpec) and model.normalisation == "batch":
             message = "model.normalisation: expected a kind that keeps patients apart in a private study, got 'batch'"
             raise ValueError(message)
         epsilon = epsilon_of_cost(self.privacy_cost(), delta=self.privacy.delta)

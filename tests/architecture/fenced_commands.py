@@ -137,6 +137,23 @@ NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
             "tests/experiments/benchmarks/test_comparisons.py::test_benches_are_chosen_by_name_and_pattern",
         ),
     ),
+    "docs/signals.md": (
+        NotTyped(
+            "cohortium site signals import",
+            "needs a hospital's recordings",
+            "tests/site_client/signals/test_commands.py::test_the_attrition_table",
+        ),
+        NotTyped(
+            "cohortium simulate study=early_warning",
+            _SLOW,
+            "tests/experiments/studies/test_early_warning.py::test_the_command_writes_figures",
+        ),
+        NotTyped(
+            "cohortium simulate study=ecg_beats",
+            _SLOW,
+            "tests/experiments/studies/test_ecg_beats.py::test_a_private_masked_run",
+        ),
+    ),
     "docs/site_processes.md": (NotTyped("", "one of everything, not a sequence", _GUIDES),),
     "docs/statistics.md": (
         NotTyped(

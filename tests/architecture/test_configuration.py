@@ -15,6 +15,8 @@ from conf.validation import build
 from experiments.settings import SimulationSettings
 from experiments.studies.catalogue import study_names
 from experiments.studies.demo.study import DemoOptions
+from experiments.studies.early_warning.study import EarlyWarningOptions
+from experiments.studies.ecg_beats.study import EcgBeatsOptions
 from experiments.studies.generated_images.pictures import PictureOptions
 from experiments.studies.heart_disease.study import HeartDiseaseOptions
 from experiments.studies.readmission.study import ReadmissionOptions
@@ -46,6 +48,8 @@ def test_the_named_studies_are_those_of_the_catalogue() -> None:
     [
         ("demo", DemoOptions),
         ("generated_images", PictureOptions),
+        ("early_warning", EarlyWarningOptions),
+        ("ecg_beats", EcgBeatsOptions),
         ("heart_disease", HeartDiseaseOptions),
         ("readmission", ReadmissionOptions),
         ("synthetic", SyntheticOptions),
@@ -72,7 +76,11 @@ def test_every_file_is_chosen_by_a_group_or_by_the_defaults(file: str) -> None:
 
 def _check_tuned(group: str, name: str) -> None:
     """A tuned file is named after a study and options that exist; otherwise it would never be read."""
-    orders = {"privacy": ("study", "privacy"), "schedule": ("study", "schedule", "privacy")}
+    orders = {
+        "model": ("study", "model"),
+        "privacy": ("study", "privacy"),
+        "schedule": ("study", "schedule", "privacy"),
+    }
     names = {"_".join(options): options for options in itertools.product(*map(option_names, orders[group]))}
     assert name in names, f"tuned/{group}/{name}.yaml is read by no combination of options"
     _check(*(f"{key}={option}" for key, option in zip(orders[group], names[name], strict=True)))

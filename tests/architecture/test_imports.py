@@ -26,6 +26,7 @@ VIOLATIONS = {
     "home of mlflow": ("aggregator/coordinator.py", "import mlflow"),
     "home of hydra": ("experiments/simulate.py", "from hydra.utils import instantiate"),
     "home of duckdb": ("site_client/agent.py", "import duckdb"),
+    "home of wfdb": ("site_client/evaluation.py", "import wfdb"),
     "home of matplotlib": ("aggregator/rounds.py", "import matplotlib.pyplot"),
     "home of dp-accounting": ("federation/privacy/calibration.py", "import dp_accounting"),
     "home of pydicom": ("site_client/training.py", "import pydicom"),

@@ -1,0 +1,1 @@
+"""Generated vital signs with a known onset of deterioration."""

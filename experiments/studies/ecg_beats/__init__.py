@@ -1,0 +1,1 @@
+"""Beats of one ECG record, cut into pieces."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from federation.errors import InternalError
-from federation.models.intercepts import IntervalIntercepts
+from federation.models.hazard_layers import IntervalIntercepts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

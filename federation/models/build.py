@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from federation.errors import InternalError, ManifestError, ModelRefusedError
-from federation.models.intercepts import IntervalIntercepts
+from federation.models.hazard_layers import IntervalIntercepts, RelativeHazard
 from federation.models.losses import fits_outputs
 from federation.models.parameters import initial_parameters, load
 from federation.models.spec import Activation, CnnSpec, LinearSpec, MlpSpec, ModelSpec
-from federation.models.task_terms import DiscreteTimeTerms, Objective, task_of
+from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, Objective, task_of
 
 _GROUPS = (8, 4, 2, 1)
 """Numbers of groups tried for group normalisation, in this order."""
@@ -44,8 +44,10 @@ def build_model(spec: ModelSpec, *, task: Objective, num_features: int, num_outp
         )
     # Construction draws from torch's global generator; fork_rng leaves it as it was, for whoever relies on it.
     with torch.random.fork_rng(devices=[]):
-        if isinstance(task, DiscreteTimeTerms) and task.effects == "proportional":
-            module = _proportional(_network(spec, num_features, 1), num_outputs)
+        if isinstance(task, CoxTerms) or (isinstance(task, DiscreteTimeTerms) and task.effects == "proportional"):
+            module = _relative(_network(spec, num_features, 1))
+            if isinstance(task, DiscreteTimeTerms):
+                module.append(IntervalIntercepts(num_outputs))
         else:
             module = _network(spec, num_features, num_outputs)
     load(module, initial_parameters(module, seed=0))
@@ -75,12 +77,12 @@ def _network(spec: ModelSpec, num_features: int, num_outputs: int) -> nn.Module:
             assert_never(spec)
 
 
-def _proportional(network: nn.Module, num_intervals: int) -> nn.Module:
-    """The same network with an intercept for each interval in place of the one of its last layer."""
+def _relative(network: nn.Module) -> nn.Sequential:
+    """The same network, saying relative hazards: without the intercept of its last layer, which starts at zero."""
     *body, last = network.children()
     if not isinstance(last, nn.Linear):
         raise InternalError(f"expected a network that ends in a linear layer, got {type(last).__name__}")
-    return nn.Sequential(*body, nn.Linear(last.in_features, 1, bias=False), IntervalIntercepts(num_intervals))
+    return nn.Sequential(*body, RelativeHazard(last.in_features))
 
 
 def _activation(kind: Activation) -> nn.Module:

@@ -18,6 +18,7 @@ from experiments.studies.demo.study import DemoOptions
 from experiments.studies.heart_disease.study import HeartDiseaseOptions
 from experiments.studies.readmission.study import ReadmissionOptions
 from experiments.studies.synthetic.study import SyntheticOptions
+from experiments.studies.tcga_brca.study import TcgaBrcaOptions
 from federation.documents import Document
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -46,6 +47,7 @@ def test_the_named_studies_are_those_of_the_catalogue() -> None:
         ("demo", DemoOptions),
         ("heart_disease", HeartDiseaseOptions),
         ("readmission", ReadmissionOptions),
+        ("tcga_brca", TcgaBrcaOptions),
         ("synthetic", SyntheticOptions),
     ],
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from federation.models.intercepts import InterceptsLayer, IntervalIntercepts
+from federation.models.hazard_layers import InterceptsLayer, IntervalIntercepts, RelativeHazard
 from federation.models.losses import record_loss_gradients
 from federation.models.stacked.convolution import ConvolutionLayer
 from federation.models.stacked.layers import (
@@ -214,6 +214,7 @@ def _intercepts(leaf: nn.Module, spans: _Spans) -> Layer | None:
 
 _MAKERS: dict[type[nn.Module], Callable[[nn.Module, _Spans], Layer | None]] = {
     nn.Linear: _linear,
+    RelativeHazard: _linear,
     nn.Conv2d: _convolution,
     nn.LayerNorm: _layer_norm,
     nn.GroupNorm: _group_norm,

@@ -1,4 +1,4 @@
-"""The layer that makes one number the hazards of several intervals: proportional effects.
+"""Layers of survival models: one number for each record, and what makes it the hazards of several intervals.
 
 Axis names: R records, K intervals, S sites, B records of a site, D parameters.
 """
@@ -16,6 +16,20 @@ from federation.models.stacked.sinks import GradientSink, Span
 
 START: Final = -3.0
 """Where intercepts start: an event for one in twenty in each interval. From 0, nearly everyone would start with one."""
+
+
+class RelativeHazard(nn.Linear):
+    """``[R, in]`` to ``[R, 1]``: the logarithm of a record's hazard against others.
+
+    It has no intercept, which nothing would tell apart from a baseline, and starts at zero: all alike, as in FLamby's linear Cox
+    model.
+
+    Args:
+        in_features: Width of what it reads.
+    """
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features, 1, bias=False)
 
 
 class IntervalIntercepts(nn.Module):

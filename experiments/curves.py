@@ -17,6 +17,7 @@ from aggregator.report.content import (
 )
 from experiments.bootstrap import wilson_interval
 from experiments.predictions import FloatArray, IndexArray, Scored
+from experiments.task_curves import quantile_curves, survival_curves
 from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTerms
 
 _MOST_POINTS: Final = 200
@@ -37,7 +38,7 @@ def curves(
         setting: Name of the training setting.
         records: All sites' test records.
         levels: Names of the outcome's classes (multiclass).
-        unit: Unit of scores and outcomes (regression).
+        unit: Unit of scores and outcomes (regression, counts), of times (survival).
         confidence_level: Of the calibration plot's intervals.
     """
     if not len(records.outcomes):
@@ -49,8 +50,10 @@ def curves(
             return _multiclass(setting, records, levels)
         case "regression" | "count":
             return _regression(setting, records, unit)
-        case QuantileTerms() | DiscreteTimeTerms() | CoxTerms():
-            return None
+        case QuantileTerms():
+            return quantile_curves(setting, records, records.task)
+        case DiscreteTimeTerms() | CoxTerms():
+            return survival_curves(setting, records, records.task, unit=unit)
         case _:
             assert_never(records.task)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from federation.data.encoding import num_outputs
+from federation.errors import ManifestError
 from federation.models.build import build_model
 from federation.models.parameters import initial_parameters, load
 from federation.models.task_terms import Objective
@@ -89,7 +90,15 @@ def with_canaries(manifest: StudyManifest, patients: PatientDataset, included: N
         manifest: Sets network, task and initial parameters.
         patients: The site's training patients; each keeps its records.
         included: ``[m]`` one coin a canary.
+
+    Raises:
+        ManifestError: If no outcome of the task lies beyond every prediction, so that a canary would soon have no gradient.
     """
+    if manifest.task not in {"binary", "multiclass", "regression"}:
+        raise ManifestError(
+            f"expected a task that canaries are known for (binary, multiclass, regression), got {manifest.task!r}",
+            remedy="choose audit.kind=mechanism or audit.kind=membership",
+        )
     num_canaries, num_features = included.size, patients.features.shape[1]
     outputs = num_outputs(manifest.contract, manifest.objective)
     network = build_model(

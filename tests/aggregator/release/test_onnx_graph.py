@@ -37,9 +37,7 @@ OUTCOMES = {
     "regression": {"name": "pressure", "kind": "continuous", "unit": "mmHg", "minimum": 60, "maximum": 240},
     "count": {"name": "days", "kind": "integer", "unit": "day", "minimum": 0, "maximum": 90},
     "quantile": {"name": "pressure", "kind": "continuous", "unit": "mmHg", "minimum": 60, "maximum": 240},
-    **dict.fromkeys(
-        (*HAZARDS, "cox"), {"name": "t", "kind": "time_to_event", "unit": "day", "maximum": 9, "event": "died"}
-    ),
+    **{name: dict(FOLLOW_UP) for name in (*HAZARDS, "cox")},
 }
 TERMS = {"quantile": QUANTILES, "cox": COX, **HAZARDS}
 MLPS = [

@@ -42,10 +42,11 @@ def test_every_region_keeps_its_published_patients(default: PreparedStudy) -> No
     assert events == {"northeast": 59, "south": 39, "west": 22, "midwest": 19, "europe": 9, "canada": 3}
 
 
-def test_the_published_identifiers_go_no_further(default: PreparedStudy) -> None:
-    for site in default.sites:
-        folder = site.source.folder
-        assert "TCGA" not in "".join(path.read_text() for path in folder.iterdir())
+def test_the_published_identifiers_go_no_further(published_data: Path, tmp_path: Path) -> None:
+    load_study("tcga_brca", options={}, seed=1, folder=tmp_path, data=published_data)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 12, "a table and a mapping of each region"
+    assert not any("TCGA-" in path.read_text() for path in written)
 
 
 def test_the_published_division_and_features_as_they_are(flamby: PreparedStudy) -> None:

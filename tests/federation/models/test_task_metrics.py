@@ -86,7 +86,7 @@ def test_concordance_converges_to_that_of_lifelines(censored: bool) -> None:
         terms = DiscreteTimeTerms(edges=TERMS.edges, time_bins=bins)
         found = metric_sums(terms, said, _encoded(time, event), score_bins=20 * bins).derive()
         errors.append(abs(found["concordance"] - expected))
-    assert errors[2] < 2e-4
+    assert errors[2] < 1e-3
     assert errors[2] < errors[0]
 
 

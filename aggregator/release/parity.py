@@ -32,9 +32,8 @@ FloatArray = NDArray[np.float64]
 
 PATIENTS: Final = 1000
 TOLERANCE: Final = 1e-5
-""
-"""Of a probability or a log relative hazard, of a prediction in half widths of the outcome's range, or of a count above 1 in parts of it:
-some rounding of float32, and nothing else."""
+"""Of a probability or a log relative hazard, of a prediction in half widths of the outcome's range, or of a count above 1 in parts
+of it: some rounding of float32, and nothing else."""
 _MISSING: Final = 0.2
 _PARITY_SEED: Final = 1
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conf.loading import load
+from experiments.settings import SimulationSettings
+from experiments.simulate import simulate
 from experiments.studies.catalogue import PreparedStudy, load_study
 from experiments.studies.tcga_brca.regions import PUBLISHED_PATIENTS
 from federation.data.survival import decode_times
@@ -104,3 +107,23 @@ def test_another_table_is_refused_without_its_content(spoil, published_data: Pat
 def test_without_the_files_the_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordsUnreadableError, match="COHORTIUM_DATA"):
         load_study("tcga_brca", options={}, seed=1, folder=tmp_path, data=None)
+
+
+@pytest.mark.slow
+def test_fedadagrad_reaches_the_goal_over_the_five_published_seeds(published_data: Path, tmp_path: Path) -> None:
+    settings = load(
+        SimulationSettings,
+        [
+            "experiment=tcga_brca_flamby",
+            "tracking=none",
+            "report.bootstrap_samples=20",
+            "baselines.pooled.enabled=false",
+            "baselines.local_only=false",
+        ],
+    )
+    summary = simulate(settings, output=tmp_path / "study", data=published_data, progress=None)
+    assert summary.seeds == (42, 43, 44, 45, 46)
+    (row,) = (row for row in summary.settings_table if row.setting == "federated")
+    assert row.metrics["concordance"] >= 0.76
+    compared = {entry.name: entry for entry in summary.comparisons}
+    assert compared["fedadagrad.pooled_test.concordance"].within

@@ -39,7 +39,7 @@ def test_the_summed_concordance_is_that_of_lifelines_on_pooled_predictions(summe
     expected = concordance_index(np.minimum(time, last), -risks(TERMS, scores), event & (time < last))
     figures = summed.rounds[-1].metrics
     # Two events in one of 60 time bins are not compared here; lifelines compares them.
-    assert figures["concordance"] == pytest.approx(expected, abs=5e-3)
+    assert figures["concordance"] == pytest.approx(expected, abs=1e-2)
     assert figures["concordance"] > 0.65, "the model has learned something"
     assert figures["integrated_brier"] < 0.25
 
@@ -49,7 +49,7 @@ def test_cox_through_secure_sums(tmp_path: Path) -> None:
     scores, codes = said_by(result, COX)
     expected = concordance_index(np.minimum(np.abs(codes) - 1, 8), -scores, (codes > 0) & (np.abs(codes) < 9))
     figures = result.rounds[-1].metrics
-    assert figures["concordance"] == pytest.approx(expected, abs=5e-3)
+    assert figures["concordance"] == pytest.approx(expected, abs=1e-2)
     assert "integrated_brier" not in figures
 
 

@@ -13,7 +13,7 @@ from experiments.studies.synthetic.files import write_hospital
 from experiments.studies.tcga_brca.regions import PUBLISHED_PATIENTS, Region, read_regions
 from federation.data.cohort import CohortDefinition
 from federation.data.contract import Continuous, DataContract, Reference
-from federation.documents import Document
+from federation.documents import Document, Json
 from federation.errors import ConfigurationError
 from federation.models.task_terms import CoxTerms, DiscreteTimeTerms
 from site_client.extraction import encode
@@ -45,15 +45,13 @@ class TcgaBrcaOptions(Document):
 
 
 def define(options: TcgaBrcaOptions) -> StudyDefinition:
-    """The study's public definition."""
+    """The study's public definition.
+
+    Raises:
+        ManifestError: If the years do not increase.
+    """
     published = options.recipe == "flamby"
     contract = read_contract(_HERE / "contract.yaml")
-    edges = tuple(_YEAR * year for year in options.years)
-    terms = (
-        CoxTerms(edges=edges)
-        if options.method == "cox"
-        else DiscreteTimeTerms(edges=edges, hazard=options.hazard, effects=options.effects)
-    )
     return StudyDefinition(
         name="tcga_brca",
         title="Survival with breast cancer, six regions" + (" (as published by FLamby)" if published else ""),
@@ -61,11 +59,18 @@ def define(options: TcgaBrcaOptions) -> StudyDefinition:
         provenance="public",
         data_licence="TCGA-BRCA clinical data, open-access tier of the GDC; never try to re-identify anybody",
         task="survival",
-        task_terms=terms,
+        task_terms=_terms(options),
         contract=_unscaled(contract) if published else contract,
         cohort=CohortDefinition(provenance="public", test_fraction=0.2),
         expected=PUBLISHED_FIGURES if published and options.method == "cox" else {},
     )
+
+
+def _terms(options: TcgaBrcaOptions) -> DiscreteTimeTerms | CoxTerms:
+    edges: list[Json] = [_YEAR * year for year in options.years]
+    if options.method == "cox":
+        return CoxTerms.from_data({"edges": edges})
+    return DiscreteTimeTerms.from_data({"edges": edges, "hazard": options.hazard, "effects": options.effects})
 
 
 def _unscaled(contract: DataContract) -> DataContract:
@@ -89,6 +94,7 @@ def prepare(options: Mapping[str, object], *, seed: int, folder: Path, data: Pat
 
     Raises:
         ConfigurationError: For an unknown option.
+        ManifestError: If the years do not increase.
         RecordsUnreadableError: If a published file is not there, or is another.
     """
     del seed

@@ -87,7 +87,7 @@ def test_impossible_options(
         lambda text: text.partition("\n")[2],
         lambda text: text + "one,two\n",
         lambda text: "\n".join(text.splitlines()[:40]),
-        lambda text: text * 30,
+        lambda text: text * 60,
         lambda _: "\x00",
     ],
     ids=["text", "no header", "short row", "patients missing", "too large", "no table"],

@@ -22,8 +22,9 @@ from experiments.curves import curves
 from experiments.participants import outcome_levels, participants, readiness_verdicts
 from experiments.performance import Draws, ScoredBySite, draw, over_seeds, same_records, setting_performance
 from experiments.predictions import Scored, SitePredictions, joined, scored
-from federation.data.contract import Continuous, DataContract, Integer
+from federation.data.contract import Continuous, DataContract, Integer, TimeToEvent
 from federation.errors import PrivacyRefusedError
+from federation.models.task_terms import QuantileTerms
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
@@ -112,7 +113,7 @@ def assess(
         provenance=manifest.cohort.provenance,
         task=manifest.task,
         outcome=outcome.name,
-        outcome_unit=outcome.unit if isinstance(outcome, Continuous | Integer) else "",
+        outcome_unit=outcome.unit if isinstance(outcome, Continuous | Integer | TimeToEvent) else "",
         primary_metric=PRIMARY_METRIC[manifest.task],
         confidence_level=run.confidence_level,
         bootstrap_samples=run.bootstrap_samples if by_setting else 0,
@@ -133,7 +134,7 @@ def _scored(manifest: StudyManifest, predictions: Predictions) -> dict[str, dict
     order = {entry.site: place for place, entry in enumerate(manifest.roster)}
     return {
         setting: {
-            entry.site: _in_outcome_unit(manifest.contract, scored(manifest.task, entry))
+            entry.site: _in_outcome_unit(manifest.contract, scored(manifest.objective, entry))
             for entry in sorted(predictions[setting], key=lambda entry: order.get(entry.site, len(order)))
         }
         for setting in ordered_settings(tuple(predictions))
@@ -141,7 +142,7 @@ def _scored(manifest: StudyManifest, predictions: Predictions) -> dict[str, dict
 
 
 def _in_outcome_unit(contract: DataContract, records: Scored) -> Scored:
-    if records.task != "regression":
+    if records.task != "regression" and not isinstance(records.task, QuantileTerms):
         return records
     from federation.data.encoding import decode_outcome
 
@@ -211,7 +212,7 @@ def _curves(contract: DataContract, by_setting: Mapping[str, ScoredBySite], run:
             setting,
             joined(tuple(sites.values())),
             levels=outcome_levels(contract),
-            unit=outcome.unit if isinstance(outcome, Continuous | Integer) else "",
+            unit=outcome.unit if isinstance(outcome, Continuous | Integer | TimeToEvent) else "",
             confidence_level=run.confidence_level,
         )
         for setting, sites in by_setting.items()

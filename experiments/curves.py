@@ -17,6 +17,8 @@ from aggregator.report.content import (
 )
 from experiments.bootstrap import wilson_interval
 from experiments.predictions import FloatArray, IndexArray, Scored
+from experiments.task_curves import quantile_curves, survival_curves
+from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTerms
 
 _MOST_POINTS: Final = 200
 """Points of a curve in the report: more are not visible and make the file large."""
@@ -27,7 +29,7 @@ _RECORDS_PER_BIN: Final = 10
 """Fewer records make fewer bins: a bin of three says nothing."""
 
 
-def curves(
+def curves(  # noqa: PLR0911 - one line for each task
     setting: str, records: Scored, *, levels: tuple[str, ...], unit: str, confidence_level: float
 ) -> Curves | None:
     """The curves that fit the task, or ``None`` without records.
@@ -36,7 +38,7 @@ def curves(
         setting: Name of the training setting.
         records: All sites' test records.
         levels: Names of the outcome's classes (multiclass).
-        unit: Unit of scores and outcomes (regression).
+        unit: Unit of scores and outcomes (regression, counts), of times (survival).
         confidence_level: Of the calibration plot's intervals.
     """
     if not len(records.outcomes):
@@ -46,10 +48,14 @@ def curves(
             return _binary(setting, records, confidence_level)
         case "multiclass":
             return _multiclass(setting, records, levels)
-        case "regression":
+        case "regression" | "count":
             return _regression(setting, records, unit)
         case "segmentation":
             return None
+        case QuantileTerms():
+            return quantile_curves(setting, records, records.task)
+        case DiscreteTimeTerms() | CoxTerms():
+            return survival_curves(setting, records, records.task, unit=unit)
         case _:
             assert_never(records.task)
 

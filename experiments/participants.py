@@ -76,6 +76,8 @@ def _case_mix(task: TaskKind, contract: DataContract, test: Scored) -> str:
         )
     if task == "segmentation":
         return f"mask of {test.scores[:, 2].mean():.0f} pixels on average"
+    if task == "survival":
+        return f"{(test.outcomes > 0).mean():.0%} with the event"
     return f"mean {test.outcomes.mean():.3g} (SD {test.outcomes.std():.2g})"
 
 

@@ -20,6 +20,14 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "regression": {"rmse": "RMSE", "mae": "MAE", "r2": "R²"},
     "segmentation": {"dice": "Dice", "pixel_dice": "Dice of all pixels"},
+    "count": {"deviance": "deviance", "rmse": "RMSE", "mae": "MAE", "calibration_ratio": "observed / predicted"},
+    "quantile": {"pinball": "pinball loss", "coverage_error": "coverage error", "crossing": "crossed"},
+    "survival": {
+        "concordance": "concordance",
+        "mean_auroc": "AUROC over time",
+        "integrated_brier": "integrated Brier",
+        "mean_site_concordance": "concordance, mean of sites",
+    },
 }
 """By task: metric to the column's title."""
 

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from federation.identifiers import TaskKind
 from federation.models.losses import scores
 from federation.models.metrics import MetricSums, metric_sums
 from federation.models.segmentation import agreement
+from federation.models.task_terms import Objective
 from site_client.arrays.streamed import StreamedRows
 from site_client.patients import PatientDataset
 
@@ -23,7 +23,7 @@ _VALUES: Final = 2**20
 """Of a pass: wide records, such as large images, go through in shorter ones."""
 
 
-def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDArray[np.float32]:
+def predict(model: nn.Module, dataset: PatientDataset, *, task: Objective) -> NDArray[np.float32]:
     """What the model says about each record. Stays at the site.
 
     Args:
@@ -50,7 +50,7 @@ def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDA
     return np.concatenate(parts)[: dataset.num_records].astype(np.float32)
 
 
-def _scores(model: nn.Module, dataset: PatientDataset, task: TaskKind, rows: slice) -> NDArray[np.float32]:
+def _scores(model: nn.Module, dataset: PatientDataset, task: Objective, rows: slice) -> NDArray[np.float32]:
     length = _pass_length(dataset)
     said: torch.Tensor = model(_one_pass(dataset.features[rows], length))
     if task == "segmentation":
@@ -70,7 +70,7 @@ def _one_pass(features: NDArray[np.float32], length: int) -> torch.Tensor:
     return filled
 
 
-def evaluate(model: nn.Module, dataset: PatientDataset, *, task: TaskKind, score_bins: int) -> MetricSums:
+def evaluate(model: nn.Module, dataset: PatientDataset, *, task: Objective, score_bins: int) -> MetricSums:
     """Additive performance over the data set's records.
 
     Args:

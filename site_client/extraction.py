@@ -16,6 +16,7 @@ from federation.data.arrays import Image, Mask, Signal
 from federation.data.cohort import CohortDefinition
 from federation.data.contract import DataContract, Variable
 from federation.data.encoding import encode_features, encode_outcome, encode_variable, feature_names
+from federation.data.survival import encode_times
 from federation.errors import InternalError, MappingError
 from federation.identifiers import TaskKind
 from site_client.arrays.streamed import ArrayBlock, Block, DenseBlock, StreamedRows
@@ -133,6 +134,8 @@ def _features(records: Records, contract: DataContract) -> Features:
 def _outcomes(records: Records, contract: DataContract, task: TaskKind) -> Features:
     if isinstance(contract.outcome, Mask):
         return StreamedRows([_block(contract.outcome, records)])
+    if task == "survival":
+        return encode_times(contract, records.values)
     return encode_outcome(contract, task, records.values[contract.outcome.name])
 
 

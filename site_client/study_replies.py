@@ -61,7 +61,7 @@ def exact_metrics(
     sums = evaluate(
         model,
         prepared_dataset(data.test, prepared),
-        task=manifest.task,
+        task=manifest.objective,
         score_bins=manifest.evaluation.score_bins,
     )
     return Envelope(
@@ -119,7 +119,7 @@ def shared_step_reply(
     total = noisy_gradient_sum(
         model.train(),
         prepared_dataset(data.training, prepared),
-        task=manifest.task,
+        task=manifest.objective,
         mechanism=manifest.mechanism(data.site),
         share=share,
         streams=streams,

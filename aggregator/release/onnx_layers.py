@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from federation.errors import InternalError
+from federation.models.hazard_layers import IntervalIntercepts
 from federation.models.sequences import GatedRecurrentUnit
 
 if TYPE_CHECKING:
@@ -136,5 +137,6 @@ _WRITERS: dict[type[nn.Module], Callable[[GraphBuilder, str, Any], str]] = {
     nn.MaxPool1d: _max_pool_1d,
     nn.ReLU: lambda graph, inputs, _: graph.add("Relu", inputs),
     nn.Tanh: lambda graph, inputs, _: graph.add("Tanh", inputs),
+    IntervalIntercepts: lambda graph, inputs, layer: graph.add("Add", inputs, *_weights(graph, layer, "shift")),
     nn.GELU: lambda graph, inputs, _: graph.add("Gelu", inputs),
 }

@@ -33,7 +33,8 @@ FloatArray = NDArray[np.float64]
 
 PATIENTS: Final = 1000
 TOLERANCE: Final = 1e-5
-"""Of a probability, or of a prediction in half widths of the outcome's range: some rounding of float32, and nothing else."""
+"""Of a probability or a log relative hazard, of a prediction in half widths of the outcome's range, or of a count above 1 in parts
+of it: some rounding of float32, and nothing else."""
 _MISSING: Final = 0.2
 _PARITY_SEED: Final = 1
 
@@ -55,7 +56,7 @@ def check_parity(graph: bytes, model: StudyModel, *, patients: int = PATIENTS) -
     found = run_graph(graph, np.stack([values[variable.name] for variable in contract.variables], axis=1))
     difference = np.inf
     if found.shape == expected.shape and np.isfinite(expected).all() and np.isfinite(found).all():
-        difference = float(np.abs(found - expected).max() / _unit(model))
+        difference = float((np.abs(found - expected) / _unit(model, expected)).max())
     if not difference <= TOLERANCE:
         raise ReleaseRefusedError(
             f"expected the ONNX model to say what the study's model says within {TOLERANCE:g} on {patients} generated "
@@ -77,8 +78,12 @@ def model_scores(model: StudyModel, values: Mapping[str, FloatArray]) -> FloatAr
     if model.prepared is not None:
         features = model.prepared.apply(features)
     with torch.no_grad():
-        found = scores(manifest.task, model.module()(torch.tensor(features))).numpy()
-    return decode_outcome(manifest.contract, found) if manifest.task == "regression" else found.astype(np.float64)
+        found = scores(manifest.objective, model.module()(torch.tensor(features))).numpy()
+    return (
+        decode_outcome(manifest.contract, found)
+        if manifest.task in {"regression", "quantile"}
+        else found.astype(np.float64)
+    )
 
 
 def run_graph(graph: bytes, records: FloatArray) -> FloatArray:
@@ -125,8 +130,10 @@ def _drawn(variable: Variable, number: int, streams: RandomStreams) -> FloatArra
     return values
 
 
-def _unit(model: StudyModel) -> float:
-    if model.manifest.task != "regression":
+def _unit(model: StudyModel, expected: FloatArray) -> float | FloatArray:
+    if model.manifest.task == "count":
+        return np.maximum(np.abs(expected), 1.0)  # an exponential: its rounding grows with it
+    if model.manifest.task not in {"regression", "quantile"}:
         return 1.0
     zero, one = decode_outcome(model.manifest.contract, np.array([0.0, 1.0]))
     return float(one - zero)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from aggregator.report.task_curves import Line, QuantileCurves, SurvivalCurves
 from federation.documents import Document
 from federation.identifiers import Provenance, TaskKind
 from federation.privacy.audit_result import AuditResult
@@ -157,13 +158,6 @@ class SettingPerformance(Document):
     over_seeds: dict[str, SeedSpread] = Field(default_factory=dict)
 
 
-class Line(Document):
-    """A curve as points."""
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-
-
 class CalibrationBin(Document):
     """Records with about the same predicted risk."""
 
@@ -219,7 +213,9 @@ class RegressionCurves(Document):
     residual_counts: tuple[Count, ...]
 
 
-Curves = Annotated[BinaryCurves | MulticlassCurves | RegressionCurves, Field(discriminator="kind")]
+Curves = Annotated[
+    BinaryCurves | MulticlassCurves | RegressionCurves | QuantileCurves | SurvivalCurves, Field(discriminator="kind")
+]
 
 
 class PrivacyStatement(Document):

@@ -9,6 +9,7 @@ import numpy as np
 
 from aggregator.report.content import BinaryCurves, Line, MulticlassCurves, RegressionCurves, StudyReport
 from aggregator.report.figures import INK, PALETTE, QUIET, Axes, Picture, draw_svg, legend_below, style_of
+from aggregator.report.task_figures import quantile_figures, survival_figures
 from aggregator.report.vocabulary import setting_of
 
 
@@ -19,7 +20,11 @@ def curve_figures(report: StudyReport) -> tuple[Picture, ...]:
             return _binary(report, [entry for entry in report.curves if isinstance(entry, BinaryCurves)])
         case "multiclass":
             return _multiclass(report, [entry for entry in report.curves if isinstance(entry, MulticlassCurves)])
-        case "regression":
+        case "quantile":
+            return quantile_figures(report)
+        case "survival":
+            return survival_figures(report)
+        case "regression" | "count":
             return _regression(report, [entry for entry in report.curves if isinstance(entry, RegressionCurves)])
         case "segmentation":
             return ()

@@ -8,7 +8,7 @@ from aggregator.report.content import Participant, ReportFile, Reproducibility, 
 from aggregator.report.facts import convergence, training_facts
 from aggregator.report.statement import privacy_statement
 from aggregator.report.vocabulary import PRIMARY_METRIC
-from federation.data.contract import Continuous, Integer
+from federation.data.contract import Continuous, Integer, TimeToEvent
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
 
@@ -47,7 +47,7 @@ def deployed_report(
         provenance=manifest.cohort.provenance,
         task=manifest.task,
         outcome=outcome.name,
-        outcome_unit=outcome.unit if isinstance(outcome, Continuous | Integer) else "",
+        outcome_unit=outcome.unit if isinstance(outcome, Continuous | Integer | TimeToEvent) else "",
         primary_metric=PRIMARY_METRIC[manifest.task],
         confidence_level=0.95,
         bootstrap_samples=0,  # no figure here has an interval of its own: paid figures state the error of their noise

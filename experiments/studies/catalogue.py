@@ -1,7 +1,7 @@
 """The named studies, by name.
 
 >>> study_names()
-('demo', 'early_warning', 'ecg_beats', 'generated_images', 'heart_disease', 'readmission', 'synthetic')
+('demo', 'early_warning', 'ecg_beats', 'generated_images', 'heart_disease', 'readmission', 'synthetic', 'tcga_brca')
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _MODULES: Final = {
     "heart_disease": "experiments.studies.heart_disease.study",
     "readmission": "experiments.studies.readmission.study",
     "synthetic": "experiments.studies.synthetic.study",
+    "tcga_brca": "experiments.studies.tcga_brca.study",
 }
 
 

@@ -7,25 +7,27 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from federation.errors import ManifestError, ModelRefusedError
-from federation.identifiers import TaskKind
+from federation.errors import InternalError, ManifestError, ModelRefusedError
+from federation.models.hazard_layers import IntervalIntercepts, RelativeHazard
+from federation.models.losses import fits_outputs
 from federation.models.parameters import initial_parameters, load
 from federation.models.sequences import GatedRecurrentUnit, check_signal_shape
 from federation.models.spec import Activation, Cnn1dSpec, CnnSpec, GruSpec, LinearSpec, MlpSpec, ModelSpec, UnetSpec
+from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, Objective, task_of
 from federation.models.unet import Unet, check_unet
 
 _GROUPS = (8, 4, 2, 1)
 """Numbers of groups tried for group normalisation, in this order."""
 
 
-def build_model(spec: ModelSpec, *, task: TaskKind, num_features: int, num_outputs: int, private: bool) -> nn.Module:
+def build_model(spec: ModelSpec, *, task: Objective, num_features: int, num_outputs: int, private: bool) -> nn.Module:
     """Build the network that ``spec`` describes.
 
     Args:
         spec: Architecture.
         task: Sets the number of outputs that fits.
         num_features: F, the width of the encoded records.
-        num_outputs: K: 1, the number of classes, or the number of pixels.
+        num_outputs: K: 1, or the number of classes, levels, intervals or pixels.
         private: Refuse what mixes patients.
 
     Returns:
@@ -44,20 +46,25 @@ def build_model(spec: ModelSpec, *, task: TaskKind, num_features: int, num_outpu
         )
     # Construction draws from torch's global generator; fork_rng leaves it as it was, for whoever relies on it.
     with torch.random.fork_rng(devices=[]):
-        module = _network(spec, num_features, num_outputs)
+        if isinstance(task, CoxTerms) or (isinstance(task, DiscreteTimeTerms) and task.effects == "proportional"):
+            module = _relative(_network(spec, num_features, 1))
+            if isinstance(task, DiscreteTimeTerms):
+                module.append(IntervalIntercepts(num_outputs))
+        else:
+            module = _network(spec, num_features, num_outputs)
     load(module, initial_parameters(module, seed=0))
     return module
 
 
-def _check_sizes(task: TaskKind, num_features: int, num_outputs: int) -> None:
+def _check_sizes(task: Objective, num_features: int, num_outputs: int) -> None:
     if num_features < 1:
         raise ManifestError(
             f"expected at least one feature, got {num_features}", remedy="add a variable to the contract"
         )
-    fits = num_outputs >= 2 if task == "multiclass" else num_outputs == 1  # noqa: PLR2004 - two classes
-    if not fits and task != "segmentation":
-        wanted = "at least 2 outputs" if task == "multiclass" else "1 output"
-        raise ManifestError(f"expected {wanted} for task {task!r}, got {num_outputs}")
+    if not fits_outputs(task, num_outputs):
+        wanted = "at least 2 outputs" if task == "multiclass" else "outputs that fit"
+        wanted = "1 output" if fits_outputs(task, 1) else wanted
+        raise ManifestError(f"expected {wanted} for task {task_of(task)!r}, got {num_outputs}")
 
 
 def _network(spec: ModelSpec, num_features: int, num_outputs: int) -> nn.Module:
@@ -76,6 +83,14 @@ def _network(spec: ModelSpec, num_features: int, num_outputs: int) -> nn.Module:
             return _gru(spec, num_features, num_outputs)
         case _:
             assert_never(spec)
+
+
+def _relative(network: nn.Module) -> nn.Sequential:
+    """The same network, saying relative hazards: without the intercept of its last layer, which starts at zero."""
+    *body, last = network.children()
+    if not isinstance(last, nn.Linear):
+        raise InternalError(f"expected a network that ends in a linear layer, got {type(last).__name__}")
+    return nn.Sequential(*body, RelativeHazard(last.in_features))
 
 
 def _activation(kind: Activation) -> nn.Module:

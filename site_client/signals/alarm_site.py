@@ -87,7 +87,9 @@ def alarm_columns(
     order, patients = patient_order(records, split_key=manifest.cohort.split_key)
     times = _times(store, variable, site)
     rows = records.values[variable][order].astype(np.int64).tolist()
-    score = predict(model.module(), prepared_dataset(dataset, model.prepared), task=manifest.task).astype(np.float64)
+    score = predict(model.module(), prepared_dataset(dataset, model.prepared), task=manifest.objective).astype(
+        np.float64
+    )
     return Columns(
         values={
             "patient": patients.astype(np.float64),

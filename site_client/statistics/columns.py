@@ -12,6 +12,8 @@ from federation.data.contract import (
     DataContract,
     ImputeMissing,
     Ordinal,
+    Outcome,
+    TimeToEvent,
     Variable,
 )
 from federation.data.encoding import imputed_value
@@ -48,7 +50,7 @@ def selected_records(records: Records, *, terms: StatisticsTerms, selection: Sel
     relaxed = contract.model_copy(
         update={
             "variables": tuple(v if v.name in needed else _may_be_missing(v) for v in contract.variables),
-            "outcome": contract.outcome if contract.outcome.name in needed else _may_be_missing(contract.outcome),
+            "outcome": contract.outcome if needed & _names(contract.outcome) else _may_be_missing(contract.outcome),
         }
     )
     return select(records, contract=relaxed, definition=definition).records
@@ -71,7 +73,12 @@ def as_columns(records: Records, *, terms: StatisticsTerms, selection: Selection
     return Columns(values=values, records=len(records))
 
 
-def _may_be_missing(variable: Variable) -> Variable:
+def _names(outcome: Outcome) -> set[str]:
+    columns = outcome.columns if isinstance(outcome, TimeToEvent) else (outcome,)
+    return {column.name for column in columns}
+
+
+def _may_be_missing(variable: Outcome) -> Outcome:
     return variable.model_copy(update={"missing": _ANY})
 
 

@@ -28,6 +28,7 @@ TYPED_BY = {
     "docs/secure_aggregation.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
     "docs/site-it.md": "tests/e2e/test_guides.py::test_the_two_guides_lead_from_empty_folders_to_a_released_model",
     "docs/statistics.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
+    "docs/survival_learning.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
     "docs/wire.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
 }
 """Page to the test that types every command of it, apart from those below."""

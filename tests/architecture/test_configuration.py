@@ -21,6 +21,7 @@ from experiments.studies.generated_images.pictures import PictureOptions
 from experiments.studies.heart_disease.study import HeartDiseaseOptions
 from experiments.studies.readmission.study import ReadmissionOptions
 from experiments.studies.synthetic.study import SyntheticOptions
+from experiments.studies.tcga_brca.study import TcgaBrcaOptions
 from federation.documents import Document
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -52,6 +53,7 @@ def test_the_named_studies_are_those_of_the_catalogue() -> None:
         ("ecg_beats", EcgBeatsOptions),
         ("heart_disease", HeartDiseaseOptions),
         ("readmission", ReadmissionOptions),
+        ("tcga_brca", TcgaBrcaOptions),
         ("synthetic", SyntheticOptions),
     ],
 )

@@ -20,6 +20,7 @@ from federation.study.result import StudyResult
 from site_client.agent import SiteAgent
 from site_client.patients import PatientDataset, SiteData
 from site_client.site_folder import SiteFolder, write_patients
+from tests.objectives import HAZARDS, QUANTILES
 from tests.small_study import manifest_data, private
 
 SEED = 7
@@ -30,7 +31,11 @@ OUTCOMES = {
     "binary": {"name": "died", "kind": "binary"},
     "multiclass": {"name": "care", "kind": "categorical", "levels": ["a", "b", "c"]},
     "regression": {"name": "stay", "kind": "continuous", "unit": "d", "minimum": -1, "maximum": 1},
+    "count": {"name": "days", "kind": "integer", "unit": "d", "minimum": 0, "maximum": 9},
+    "quantile": {"name": "stay", "kind": "continuous", "unit": "d", "minimum": -1, "maximum": 1},
+    "survival": {"name": "t", "kind": "time_to_event", "unit": "d", "maximum": 9, "event": "died"},
 }
+TERMS = {"quantile": QUANTILES, "survival": HAZARDS["proportional cloglog"]}
 MODELS = {
     "linear": {"kind": "linear"},
     "mlp": {"kind": "mlp", "hidden": [8], "activation": "tanh", "normalisation": "layer"},
@@ -48,6 +53,7 @@ def study(*, model: str = "mlp", task: str = "binary", privacy: str = "plain", *
     data = manifest_data(
         model=MODELS[model],
         task=task,
+        task_terms=TERMS[task].as_data() if task in TERMS else None,
         privacy=PRIVACY[privacy],
         roster=[{"site": site, "weight": float(number), "training_patients": number} for site, number in SIZES.items()],
         **changes,
@@ -73,6 +79,10 @@ def patients(seed: list[int], number: int, *, task: str, most: int) -> PatientDa
             outcomes = said > 0
         case "multiclass":
             outcomes = np.digitize(said, [-0.3, 0.3])
+        case "count":
+            outcomes = generator.poisson(np.exp(said))
+        case "survival":
+            outcomes = (1 + generator.exponential(np.exp(-said))) * np.where(generator.random(len(said)) < 0.6, 1, -1)
         case _:
             outcomes = np.clip(said, -1, 1)
     return PatientDataset(

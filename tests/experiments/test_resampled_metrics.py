@@ -72,7 +72,7 @@ def test_a_weighting_equals_repeating_the_patients_records():
 def test_blocks_do_not_change_the_result(monkeypatch):
     records, weights = binary(), np.random.default_rng(2).integers(0, 3, (50, 80)).astype(ONES)
     whole = weighted_metrics(records, weights)
-    monkeypatch.setattr("experiments.resampled_metrics._CELLS_AT_ONCE", 700)
+    monkeypatch.setattr("experiments.patient_sums._CELLS_AT_ONCE", 700)
     for name, values in weighted_metrics(records, weights).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-12)
 

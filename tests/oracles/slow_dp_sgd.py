@@ -12,20 +12,43 @@ import numpy as np
 import torch
 from torch import nn
 
+from federation.models.task_terms import DiscreteTimeTerms, Objective, QuantileTerms
 from federation.privacy.promise import MechanismSpec
 from site_client.patients import PatientDataset
 
 
-def record_loss(task: str, output: torch.Tensor, outcome: float) -> torch.Tensor:
+def record_loss(task: Objective, output: torch.Tensor, outcome: float) -> torch.Tensor:
     """Loss of one record, from its definition."""
     if task == "binary":
         return torch.log(1 + torch.exp(-output[0] if outcome > 0.5 else output[0]))
     if task == "multiclass":
         return torch.log(torch.exp(output).sum()) - output[int(outcome)]
-    return (output[0] - outcome) ** 2
+    if task == "regression":
+        return (output[0] - outcome) ** 2
+    if task == "count":
+        return torch.exp(output[0]) - outcome * output[0]
+    if isinstance(task, QuantileTerms):
+        losses = [
+            level * (outcome - said) if outcome > said else (1 - level) * (said - outcome)
+            for level, said in zip(task.levels, output, strict=True)
+        ]
+        return torch.stack(losses).sum()
+    return follow_up_loss(task, output, abs(outcome) - 1, died=outcome > 0)
 
 
-def record_gradient(model: nn.Module, features: np.ndarray, outcome: float, task: str) -> np.ndarray:
+def follow_up_loss(terms: DiscreteTimeTerms, output: torch.Tensor, time: float, *, died: bool) -> torch.Tensor:
+    """Interval after interval: lived through, or died in, or left in, which says nothing about it."""
+    loss = torch.zeros((), dtype=torch.float64)
+    for edge, said in zip(terms.edges, output, strict=True):
+        log_kept = -torch.exp(said) if terms.hazard == "cloglog" else -torch.log(1 + torch.exp(said))
+        if time >= edge:
+            loss = loss - log_kept
+            continue
+        return loss - torch.log(-torch.expm1(log_kept)) if died else loss + 0 * said
+    return loss
+
+
+def record_gradient(model: nn.Module, features: np.ndarray, outcome: float, task: Objective) -> np.ndarray:
     """Gradient of one record's loss, ``[D]``."""
     model.zero_grad()
     output = model(torch.tensor(features, dtype=torch.float64).reshape(1, -1))[0]
@@ -33,7 +56,9 @@ def record_gradient(model: nn.Module, features: np.ndarray, outcome: float, task
     return np.concatenate([parameter.grad.numpy().reshape(-1).copy() for parameter in model.parameters()])
 
 
-def patient_contribution(model: nn.Module, dataset: PatientDataset, patient: int, task: str, norm: float) -> np.ndarray:
+def patient_contribution(
+    model: nn.Module, dataset: PatientDataset, patient: int, task: Objective, norm: float
+) -> np.ndarray:
     """One patient's records' gradients, added, clipped, cut to the grid of norm / 2**24."""
     total = 0.0
     for row in range(dataset.num_records):
@@ -50,7 +75,7 @@ def slow_dp_sgd(
     model: nn.Module,
     dataset: PatientDataset,
     *,
-    task: str,
+    task: Objective,
     mechanism: MechanismSpec,
     learning_rate: float,
     draws: Sequence[Sequence[int]],

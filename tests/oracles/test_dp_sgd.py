@@ -9,6 +9,7 @@ from federation.models.build import build_model
 from federation.models.parameters import flatten
 from federation.models.spec import Cnn1dSpec, CnnSpec, GruSpec, LinearSpec, MlpSpec, ModelSpec
 from federation.models.stacked.network import stacked_network
+from federation.models.task_terms import Objective
 from federation.privacy.clipping import grid_step
 from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import grid_noise
@@ -20,6 +21,7 @@ from federation.study.schedule import OptimiserSpec, Schedule
 from site_client.dp_step import PatientGradients
 from site_client.patients import PatientDataset
 from site_client.training import train_locally
+from tests.objectives import HAZARDS, QUANTILES
 from tests.oracles.slow_dp_sgd import patient_contribution, slow_dp_sgd
 
 FEATURES = 36
@@ -33,6 +35,15 @@ SPECS: dict[str, ModelSpec] = {
     "gru": GruSpec(kind="gru", signal_shape=(2, 18), hidden=4, step_samples=3),
 }
 STEPS = 4
+TASKS: dict[str, tuple[Objective, int]] = {
+    "binary": ("binary", 1),
+    "multiclass": ("multiclass", 3),
+    "regression": ("regression", 1),
+    "count": ("count", 1),
+    "quantile": (QUANTILES, 3),
+    "proportional hazards": (HAZARDS["proportional cloglog"], 3),
+    "hazards by interval": (HAZARDS["by_interval logistic"], 3),
+}
 
 
 def _dataset(task: str, seed: int = 0, patients: int = 12) -> PatientDataset:
@@ -42,8 +53,12 @@ def _dataset(task: str, seed: int = 0, patients: int = 12) -> PatientDataset:
         "binary": generator.integers(0, 2, len(index)),
         "multiclass": generator.integers(0, 3, len(index)),
         "regression": generator.normal(size=len(index)),
-    }[task]
+        "count": generator.poisson(2, len(index)),
+        "quantile": generator.normal(size=len(index)),
+    }.get(task, generator.choice([-1.0, 1.0], len(index)) * (1 + generator.uniform(0, 5, len(index))))
     features = generator.normal(size=(len(index), FEATURES)) * 10 ** generator.uniform(-2, 1, size=(len(index), 1))
+    if task == "count" or "hazards" in task:
+        features *= 0.05  # an exponential of a large output would turn float32's rounding of it into more
     return PatientDataset(
         features.astype(np.float32), outcomes.astype(np.float32), index, tuple(f"x{i}" for i in range(FEATURES))
     )
@@ -73,17 +88,16 @@ def _draws_and_noises(
 
 
 @pytest.mark.parametrize("noise_multiplier", [1e-9, 1.3], ids=["hardly any noise", "noise"])
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", SPECS)
 def test_training_equals_the_oracle(name: str, task: str, noise_multiplier: float) -> None:
     dataset, mechanism = _dataset(task), _mechanism(noise_multiplier)
-    model = build_model(
-        SPECS[name], task=task, num_features=FEATURES, num_outputs=3 if task == "multiclass" else 1, private=True
-    )
+    objective, outputs = TASKS[task]
+    model = build_model(SPECS[name], task=objective, num_features=FEATURES, num_outputs=outputs, private=True)
     streams = seeded_streams(3, provenance="synthetic")
     schedule = Schedule(rounds=2, local_steps=STEPS, optimiser=OptimiserSpec(learning_rate=0.1))
     result = train_locally(
-        model, dataset, task=task, schedule=schedule, round_number=2, mechanism=mechanism, streams=streams
+        model, dataset, task=objective, schedule=schedule, round_number=2, mechanism=mechanism, streams=streams
     ).parameters
     start = flatten(model).astype(np.float64)
     draws, noises = _draws_and_noises(streams.child("private", 2), dataset, mechanism, len(start))
@@ -91,26 +105,24 @@ def test_training_equals_the_oracle(name: str, task: str, noise_multiplier: floa
     is_covered = stacked_network(model) is not None
     norm = working_norm(mechanism.clipping_norm, num_parameters=len(start)) if is_covered else mechanism.clipping_norm
     shorter = mechanism.model_copy(update={"clipping_norm": norm})
-    expected = slow_dp_sgd(model, dataset, task=task, mechanism=shorter, learning_rate=0.1, draws=draws, noises=noises)
+    expected = slow_dp_sgd(
+        model, dataset, task=objective, mechanism=shorter, learning_rate=0.1, draws=draws, noises=noises
+    )
     assert sum(len(drawn) for drawn in draws) > STEPS, "the draws must hold patients, or nothing is compared"
     # Relative to the parameters, which are float32: half a unit in the last place is 6e-8.
     assert np.linalg.norm(result - expected) <= 1e-6 * np.linalg.norm(expected)
     assert np.linalg.norm(expected - start) > 1e-3 * np.linalg.norm(expected), "the steps must have moved the model"
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", SPECS)
 def test_clipped_sum_equals_the_oracle(name: str, task: str) -> None:
-    dataset = _dataset(task, seed=1)
-    model = build_model(
-        SPECS[name], task=task, num_features=FEATURES, num_outputs=3 if task == "multiclass" else 1, private=True
-    )
+    dataset, (objective, outputs) = _dataset(task, seed=1), TASKS[task]
+    model = build_model(SPECS[name], task=objective, num_features=FEATURES, num_outputs=outputs, private=True)
     patients = np.array([0, 2, 3, 7, 11])
-    double = build_model(
-        SPECS[name], task=task, num_features=FEATURES, num_outputs=3 if task == "multiclass" else 1, private=True
-    ).double()
-    expected = sum(patient_contribution(double, dataset, int(patient), task, 0.8) for patient in patients)
-    with PatientGradients(model.train(), dataset, task=task) as gradients:
+    double = build_model(SPECS[name], task=objective, num_features=FEATURES, num_outputs=outputs, private=True).double()
+    expected = sum(patient_contribution(double, dataset, int(patient), objective, 0.8) for patient in patients)
+    with PatientGradients(model.train(), dataset, task=objective) as gradients:
         total = gradients.clipped_sum(patients, clipping_norm=0.8) * grid_step(0.8)
     assert np.linalg.norm(total - expected) <= 1e-6 * np.linalg.norm(expected)
 

@@ -264,3 +264,30 @@ def test_the_lead_of_an_imported_proposal_is_known(tmp_path: Path) -> None:
     assert _score(release, hospital).exit_code == 0
     forged = _release(tmp_path / "forged", study, np.ones(8, dtype=np.float32), key=SigningKey.generate())
     assert isinstance(_score(forged, hospital).exception, SignatureRefusedError)
+
+
+def test_scores_of_survival_are_a_column_for_each_time_beside_time_and_event() -> None:
+    from site_client.scoring import LocalPerformance, LocalScores, scores_csv
+    from tests.survival_study import changes
+
+    study = StudyManifest.from_data(manifest_data(**changes()))
+    performance = LocalPerformance(
+        site="north",
+        study="small",
+        manifest_digest=study.digest,
+        patients_scored="all",
+        patients=2,
+        records=2,
+        metrics={},
+    )
+    scores = LocalScores(
+        performance=performance,
+        patient_keys=np.array(["a", "b"]),
+        scores=np.array([[0.9, 0.8, 0.5, 0.25], [1.0, 1.0, 0.75, 0.5]]),
+        outcomes=np.array([[2.5, 1.0], [12.0, 0.0]]),
+    )
+    assert scores_csv(scores, study).splitlines() == [
+        "patient,score_0,score_1,score_2,score_3,t,died",
+        "a,0.9,0.8,0.5,0.25,2.5,1.0",
+        "b,1.0,1.0,0.75,0.5,12.0,0.0",
+    ]

@@ -26,7 +26,7 @@ NOW = dt.datetime(2031, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 
 def random_model(manifest: StudyManifest, *, seed: int = 3) -> StudyModel:
     """A model with large, different weights everywhere."""
-    contract, task = manifest.contract, manifest.task
+    contract, task = manifest.contract, manifest.objective
     module = build_model(
         manifest.model,
         task=task,

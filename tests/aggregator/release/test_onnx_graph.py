@@ -15,6 +15,7 @@ from federation.errors import ReleaseRefusedError
 from federation.study.manifest import StudyManifest
 from federation.study.model_file import StudyModel
 from tests.aggregator.release.finished_run import random_model
+from tests.objectives import COX, HAZARDS, QUANTILES
 from tests.small_study import manifest_data
 
 VARIABLES = [
@@ -29,11 +30,16 @@ VARIABLES = [
     {"name": "ward", "kind": "categorical", "levels": ["a", "b"]},
     {"name": "stage", "kind": "ordinal", "levels": ["1", "2", "3", "4"], "missing": {"rule": "impute", "value": "1"}},
 ]  # fmt: skip
+FOLLOW_UP = {"name": "t", "kind": "time_to_event", "unit": "day", "maximum": 9, "event": "died"}
 OUTCOMES = {
     "binary": {"name": "died", "kind": "binary"},
     "multiclass": {"name": "grade", "kind": "ordinal", "levels": ["1", "2", "3"]},
     "regression": {"name": "pressure", "kind": "continuous", "unit": "mmHg", "minimum": 60, "maximum": 240},
+    "count": {"name": "days", "kind": "integer", "unit": "day", "minimum": 0, "maximum": 90},
+    "quantile": {"name": "pressure", "kind": "continuous", "unit": "mmHg", "minimum": 60, "maximum": 240},
+    **{name: dict(FOLLOW_UP) for name in (*HAZARDS, "cox")},
 }
+TERMS = {"quantile": QUANTILES, "cox": COX, **HAZARDS}
 MLPS = [
     {"kind": "mlp", "hidden": [7, 5], "activation": activation, "normalisation": normalisation}
     for activation in ("relu", "tanh", "gelu")
@@ -47,8 +53,13 @@ PIXELS = [
 
 def study(task: str = "binary", *, model: object = None, variables: object = None, **changes: object) -> StudyManifest:
     contract = {"name": "c", "patient_key": "patient", "variables": variables or VARIABLES, "outcome": OUTCOMES[task]}
+    terms = TERMS.get(task)
+    if terms is not None:
+        changes |= {"task_terms": terms.as_data()}
     return StudyManifest.from_data(
-        manifest_data(task=task, contract=contract, model=model or {"kind": "linear"}, **changes)
+        manifest_data(
+            task=task if terms is None else terms.task, contract=contract, model=model or {"kind": "linear"}, **changes
+        )
     )
 
 

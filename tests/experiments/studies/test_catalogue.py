@@ -7,7 +7,9 @@ import pytest
 from experiments.studies.catalogue import load_study, study_names
 from federation.errors import ConfigurationError, RecordsUnreadableError
 
-STUDIES = ("demo", "early_warning", "ecg_beats", "generated_images", "heart_disease", "readmission", "synthetic")
+STUDIES = (
+    "demo", "early_warning", "ecg_beats", "generated_images", "heart_disease", "readmission", "synthetic", "tcga_brca",
+)  # fmt: skip
 
 
 def test_the_studies() -> None:

@@ -13,6 +13,8 @@ from federation.models.parameters import flatten
 from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec
 from federation.models.stacked.network import StackedNetwork, stacked_network
 from federation.models.stacked.sinks import RecordGradients, Span, SummedGradients, patient_sums
+from federation.models.task_terms import Objective
+from tests.objectives import HAZARDS, QUANTILES
 
 SITES, RECORDS, FEATURES = 3, 5, 64
 SPECS: dict[str, ModelSpec] = {
@@ -25,15 +27,22 @@ SPECS: dict[str, ModelSpec] = {
     "cnn, layer norm": CnnSpec(kind="cnn", image_shape=(4, 4, 4), channels=(6,), normalisation="layer", hidden=9),
     "cnn, tanh": CnnSpec(kind="cnn", image_shape=(1, 8, 8), channels=(3,), activation="tanh"),
 }
-TASKS = {"binary": 1, "multiclass": 3, "regression": 1}
+TASKS: dict[str, tuple[Objective, int]] = {
+    "binary": ("binary", 1),
+    "multiclass": ("multiclass", 3),
+    "regression": ("regression", 1),
+    "count": ("count", 1),
+    "quantile": (QUANTILES, 3),
+    **{name: (terms, 3) for name, terms in HAZARDS.items()},
+}
 
 
 class Case:
     """Networks of three sites with parameters of their own, and records for each."""
 
     def __init__(self, name: str, task: str, *, device: str = "cpu") -> None:
-        self.task = task
-        self.module = build_model(SPECS[name], task=task, num_features=FEATURES, num_outputs=TASKS[task], private=True)
+        self.task, outputs = TASKS[task]
+        self.module = build_model(SPECS[name], task=self.task, num_features=FEATURES, num_outputs=outputs, private=True)
         found = stacked_network(self.module)
         assert found is not None
         self.network: StackedNetwork = found
@@ -47,8 +56,13 @@ class Case:
         )
         self.features = numbers(SITES, RECORDS, FEATURES)
         self.outcomes = torch.from_numpy(
-            generator.integers(0, max(2, TASKS[task]), (SITES, RECORDS)).astype(np.float32)
+            generator.integers(0, max(2, outputs), (SITES, RECORDS)).astype(np.float32)
         ).to(device)
+        if task in HAZARDS:  # a time below, between and beyond the edges; every other one an event
+            times = 1 + torch.arange(RECORDS, device=device) * 0.9
+            self.outcomes = times * torch.where(torch.arange(RECORDS, device=device) % 2 == 0, 1.0, -1.0).repeat(
+                SITES, 1
+            )
 
     def by_record(self) -> Tensor:
         """``[S, B, D]`` float64: each record's gradient, in float64 through autograd."""
@@ -83,7 +97,7 @@ def test_sums_norms_and_weighted_sums_are_those_of_single_records(name: str, tas
     case = Case(name, task)
     rows = case.by_record()
     flat = torch.full((SITES, case.network.num_parameters), torch.nan)
-    case.network.loss_gradients(case.theta, case.features, case.outcomes, task=task, sink=SummedGradients(flat))
+    case.network.loss_gradients(case.theta, case.features, case.outcomes, task=case.task, sink=SummedGradients(flat))
     assert close(flat, rows.sum(dim=1))
     gradients = case.gradients()
     assert close(gradients.squared_norms(), rows.square().sum(dim=2))

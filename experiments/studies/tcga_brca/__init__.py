@@ -1,0 +1,1 @@
+"""Survival with breast cancer in six regions."""

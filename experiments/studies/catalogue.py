@@ -27,6 +27,7 @@ class _StudyModule(Protocol):
 # Written out, so that a name from a settings file never becomes an import.
 _MODULES: Final = {
     "demo": "experiments.studies.demo.study",
+    "eicu_mortality": "experiments.studies.eicu_mortality.study",
     "heart_disease": "experiments.studies.heart_disease.study",
     "readmission": "experiments.studies.readmission.study",
     "synthetic": "experiments.studies.synthetic.study",

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from federation.data.cohort import CohortDefinition
-from federation.data.contract import DataContract
+from federation.data.contract import DataContract, Variable
 from federation.errors import ConfigurationError, ManifestError, RecordsUnreadableError
 from federation.identifiers import Provenance, TaskKind
 from site_client.patients import SiteData
@@ -30,6 +30,8 @@ class StudyDefinition:
         contract: Meaning of every column.
         cohort: Default cohort definition.
         expected: Metric name to (value, tolerance), as published or as measured by the command in the study's README.
+        beside: Variables that the sites also have of their test patients and that no model sees: others' predictions, times. They are
+            looked at after training (``cohortium operations``); where one is missing, nobody is excluded.
     """
 
     name: str
@@ -41,6 +43,7 @@ class StudyDefinition:
     contract: DataContract
     cohort: CohortDefinition
     expected: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    beside: tuple[Variable, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def define() -> StudyDefinition:
         contract=read_contract(_HERE / "contract.yaml"),
         cohort=CohortDefinition(provenance="public", max_records_per_patient=1),
         beside=(APACHE_MORTALITY,),
+        rivals={APACHE_MORTALITY.name: "APACHE IVa"},
     )
 
 
@@ -88,6 +89,7 @@ def wire(stays: tuple[SiteStays, ...], *, folder: Path) -> tuple[StudySite, ...]
                 mapping.model_copy(update={"site": site.site}), folder=write_site(site, folder=folder)
             ),
             public_patients=site.patients,
+            group=site.region,
         )
         for site in stays
     )

@@ -1,0 +1,103 @@
+"""Figures that a manager reads: plain titles, units on every axis, one message each.
+
+Drawn from the tables of a report and nothing else, so no figure shows what a table hides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+
+from aggregator.report.figures import (
+    DASHES,
+    INK,
+    MARKERS,
+    PALETTE,
+    QUIET,
+    Axes,
+    draw_png,
+    draw_svg,
+    legend_below,
+)
+from federation.statistics.result import AnalysisResult, Table
+
+_ROW: Final = 34.0
+_FRAME: Final = 130.0
+_EVERYBODY: Final = "all"
+
+
+def calibration_figures(result: AnalysisResult, *, outcome: str) -> dict[str, bytes]:
+    """File name to content: predicted against observed risk, and observed over expected by site.
+
+    Args:
+        result: Of the calibration report.
+        outcome: What was predicted, for the titles.
+    """
+    performance = result.table("performance")
+    groups = list(dict.fromkeys(str(name) for name in performance.column("group")))
+    return _both(
+        "reliability", lambda axes: _reliability(axes, result.table("reliability"), outcome), 420.0
+    ) | _both("by_site", lambda axes: _ratios(axes, performance, outcome), _FRAME + _ROW * len(groups))
+
+
+def _both(name: str, draw: Callable[[Axes], None], height: float) -> dict[str, bytes]:
+    svg = draw_svg(name, draw, width=520, height=height)
+    return {f"{name}.svg": svg.encode(), f"{name}.png": draw_png(draw, width=520, height=height)}
+
+
+def _reliability(axes: Axes, table: Table, outcome: str) -> None:
+    rows = [row for row in _rows(table) if row["group"] == _EVERYBODY]
+    largest = max((float(row["upper"]) for row in rows), default=1.0)
+    axes.plot([0, 100], [0, 100], color=QUIET, linestyle=":", linewidth=1.2, label="as predicted")
+    for place, score in enumerate(dict.fromkeys(row["score"] for row in rows)):
+        own = [row for row in rows if row["score"] == score]
+        x, y = ([100 * float(row[name]) for row in own] for name in ("predicted", "observed"))
+        spread = [[100 * abs(float(row[end]) - float(row["observed"])) for row in own] for end in ("lower", "upper")]
+        axes.errorbar(
+            x, y, yerr=spread, color=PALETTE[place], marker=MARKERS[place], linestyle=DASHES[place], label=str(score),
+            linewidth=1.4, elinewidth=0.9, capsize=2,
+        )  # fmt: skip
+    edge = min(100.0, 100 * largest + 3)
+    axes.set_xlim(0, edge)
+    axes.set_ylim(0, edge)
+    axes.set_xlabel("predicted risk (% of patients)")
+    axes.set_ylabel(f"observed: {outcome} (% of patients)")
+    axes.set_title("Did as many patients as predicted?")
+    legend_below(axes, columns=3)
+
+
+def _ratios(axes: Axes, table: Table, outcome: str) -> None:
+    rows = _rows(table)
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    scores = list(dict.fromkeys(row["score"] for row in rows))
+    for place, score in enumerate(scores):
+        offset = ((len(scores) - 1) / 2 - place) * 0.3
+        own = [(row, len(groups) - 1 - groups.index(row["group"]) + offset) for row in rows if row["score"] == score]
+        shown = [(row, height) for row, height in own if row["observed/expected"] is not None]
+        for row, height in shown:
+            axes.hlines(height, float(row["lower"]), float(row["upper"]), color=PALETTE[place], linewidth=1.4)
+        axes.plot(
+            [float(row["observed/expected"]) for row, _ in shown], [height for _, height in shown],
+            color=PALETTE[place], marker=MARKERS[place], linestyle="", label=str(score),
+        )  # fmt: skip
+        _mark_hidden(axes, [height for row, height in own if row["observed/expected"] is None])
+    axes.axvline(1.0, color=QUIET, linestyle=":", linewidth=1.2)
+    axes.set_yticks(range(len(groups)), [str(group) for group in reversed(groups)])
+    axes.set_ylim(-0.6, len(groups) - 0.4)
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel(f"{outcome}: observed over predicted (1 = as predicted)")
+    axes.set_title("More or fewer than predicted, by site")
+    legend_below(axes, columns=3)
+
+
+def _mark_hidden(axes: Axes, heights: list[float]) -> None:
+    for height in heights:
+        axes.annotate(
+            "too few to show", (0.02, height), xycoords=axes.get_yaxis_transform(), va="center", color=QUIET, fontsize=9
+        )
+
+
+def _rows(table: Table) -> list[Mapping[str, object]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]

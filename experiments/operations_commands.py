@@ -103,6 +103,41 @@ def calibration(
     finish(result, figures, folder=output or run / "operations" / "calibration", as_json=as_json)
 
 
+@app.command("beds")
+def beds(
+    run: Run,
+    *,
+    by: By = "none",
+    aggregation: Aggregation = "as_study",
+    days: Annotated[int, typer.Option("--days", min=2, help="Days over which the test patients arrive.")] = 60,
+    first: Annotated[int, typer.Option("--first", min=0, help="Day of the first forecast.")] = 21,
+    horizon: Annotated[int, typer.Option("--horizon", min=1, max=60, help="Days ahead.")] = 7,
+    arrivals: Annotated[
+        Literal["known", "expected"], typer.Option("--arrivals", help="Who arrives is known, or only how many usually do.")
+    ] = "known",
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the intervals.")] = 0.9,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the days of admission.")] = 0,
+    threshold: Threshold = 5,
+    output: Output = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Occupied beds, forecast from predicted stays, against what was observed and against simpler forecasts.
+
+    cohortium operations beds outputs/eicu_stay/DATE-TIME
+    """
+    from aggregator.report.operations_figures import beds_figures
+    from experiments.operations.beds import Plan
+    from experiments.operations.beds import beds as forecast
+    from federation.privacy.randomness import seeded_streams
+
+    plan = Plan(days=days, first=first, horizon=horizon, arrivals=arrivals, level=level)
+    with _quiet(as_json=as_json), opened(run, data=data, by=by, aggregation=aggregation, threshold=threshold) as on:
+        streams = seeded_streams(seed, provenance=on.run.manifest.cohort.provenance).child("operations", "beds")
+        result = forecast(on.run, on.patients, plan=plan, terms=on.terms, streams=streams)
+    finish(result, beds_figures(result), folder=output or run / "operations" / "beds", as_json=as_json)
+
+
 def finish(result: AnalysisResult, figures: Mapping[str, bytes], *, folder: Path, as_json: bool) -> None:
     """Write the result and its figures, and show it."""
     from experiments.analyse_tables import show

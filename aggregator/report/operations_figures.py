@@ -6,9 +6,8 @@ Drawn from the tables of a report and nothing else, so no figure shows what a ta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
-
-import numpy as np
 
 from aggregator.report.figures import (
     DASHES,
@@ -40,6 +39,49 @@ def calibration_figures(result: AnalysisResult, *, outcome: str) -> dict[str, by
     return _both(
         "reliability", lambda axes: _reliability(axes, result.table("reliability"), outcome), 420.0
     ) | _both("by_site", lambda axes: _ratios(axes, performance, outcome), _FRAME + _ROW * len(groups))
+
+
+def beds_figures(result: AnalysisResult) -> dict[str, bytes]:
+    """File name to content: the band of the forecast against the observed beds, one and all days ahead.
+
+    Args:
+        result: Of the report on beds.
+    """
+    days = result.table("days")
+    last = int(max(days.numbers("days ahead")))
+    level = result.figures["level"] or 0.0
+    found: dict[str, bytes] = {}
+    for ahead in sorted({1, last}):
+        found |= _both(f"beds_{ahead}", partial(_band, rows=_rows(days), ahead=ahead, level=level), 380.0)
+    return found
+
+
+def _band(axes: Axes, *, rows: list[Mapping[str, object]], ahead: int, level: float) -> None:
+    own = [row for row in rows if row["group"] == _EVERYBODY and row["days ahead"] == ahead]
+    names = list(dict.fromkeys(row["forecast"] for row in own))
+    for place, name in enumerate(names):
+        line = [row for row in own if row["forecast"] == name]
+        x, mean, lower, upper = (
+            [_as_float(row[column]) for row in line] for column in ("day", "expected", "lower", "upper")
+        )
+        if place == 0:
+            axes.fill_between(
+                x, lower, upper, step="mid", color=PALETTE[0], alpha=0.18, linewidth=0, label=f"{level:.0%} interval"
+            )
+        style = {"linewidth": 1.6 if place == 0 else 1.0, "linestyle": DASHES[place], "color": PALETTE[place]}
+        axes.plot(x, mean, label=f"expected, {name}", **style)
+        if place == 0:
+            seen = [_as_float(row["observed"]) for row in line]
+            axes.plot(x, seen, color=INK, marker=MARKERS[0], markersize=3.5, linestyle="", label="observed")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("day")
+    axes.set_ylabel("occupied beds (patients)")
+    axes.set_title(f"Beds occupied, forecast {ahead} day{'s' if ahead > 1 else ''} ahead")
+    legend_below(axes, columns=3)
+
+
+def _as_float(cell: object) -> float:
+    return float(cell) if isinstance(cell, int | float) else float("nan")
 
 
 def _both(name: str, draw: Callable[[Axes], None], height: float) -> dict[str, bytes]:

@@ -28,6 +28,7 @@ class _StudyModule(Protocol):
 _MODULES: Final = {
     "demo": "experiments.studies.demo.study",
     "eicu_mortality": "experiments.studies.eicu_mortality.study",
+    "eicu_stay": "experiments.studies.eicu_stay.study",
     "heart_disease": "experiments.studies.heart_disease.study",
     "readmission": "experiments.studies.readmission.study",
     "synthetic": "experiments.studies.synthetic.study",

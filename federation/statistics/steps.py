@@ -12,6 +12,7 @@ from federation.statistics.cox_steps import CoxLikelihoodStep, CoxRiskStep, Gram
 from federation.statistics.descriptive_steps import HistogramStep, LevelCountStep, MomentStep
 from federation.statistics.glm_steps import CrossProductStep, ScoreStep
 from federation.statistics.meta_analysis import SiteEstimateStep, SitePrecisionStep
+from federation.statistics.occupancy_steps import OccupancyStep
 from federation.statistics.prediction_steps import RecalibrationStep, RiskHistogramStep
 from federation.statistics.principal_components import CovarianceStep
 from federation.statistics.survival_steps import LogRankStep, RiskTableStep
@@ -33,6 +34,7 @@ AnyStep = Annotated[
     | SitePrecisionStep
     | CovarianceStep
     | RiskHistogramStep
-    | RecalibrationStep,
+    | RecalibrationStep
+    | OccupancyStep,
     Field(discriminator="kind"),
 ]

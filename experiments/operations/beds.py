@@ -1,0 +1,148 @@
+"""Occupied beds, forecast from predicted stays, against what happened and against two simpler forecasts.
+
+The eICU demo has no calendar dates: the hours of admission are the patients' own, the days are drawn. Stays are the real ones, of
+patients on whom the model was not trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.operations.asking import GROUP, Asked, Terms, ask
+from experiments.operations.curves_of_stay import exponential_curve, knots_up_to, observed_curve
+from experiments.operations.finished_run import FinishedRun, SitePatients
+from experiments.operations.predicted_stays import predicted_curves, stay_of
+from federation.data.contract import Continuous, ImputeMissing
+from federation.errors import ConfigurationError
+from federation.privacy.randomness import RandomStreams
+from federation.statistics.occupancy import Forecasting, forecast
+from federation.statistics.occupancy_steps import ADMITTED, STAY, OccupancyStep, knot_name
+from federation.statistics.result import AnalysisResult, Findings
+from federation.statistics.step import Solver
+
+FloatArray = NDArray[np.float64]
+
+FORECASTS: Final = {"model": "this study", "usual": "usual stays", "mean": "mean stay"}
+"""Prefix of the curves to a title: each patient's own prediction; the distribution, and the mean, of the site's past patients."""
+_HOURS: Final = 24.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which days are forecast.
+
+    Args:
+        days: Over which the test patients arrive.
+        first: Day of the first forecast, when beds have filled.
+        horizon: Days ahead.
+        arrivals: Whether who arrives is known.
+        level: Of the intervals.
+    """
+
+    days: int = 60
+    first: int = 21
+    horizon: int = 7
+    arrivals: Literal["known", "expected"] = "known"
+    level: float = 0.9
+
+    def origins(self) -> tuple[int, ...]:
+        """Days on which forecasts are made.
+
+        Raises:
+            ConfigurationError: If there is none.
+        """
+        found = tuple(range(self.first, self.days - self.horizon + 1))
+        if not found:
+            raise ConfigurationError(
+                f"expected days for forecasts of {self.horizon} days from day {self.first} on, got {self.days} days",
+                remedy="more --days, or a smaller --first or --horizon",
+            )
+        return found
+
+
+def beds(
+    run: FinishedRun, patients: Sequence[SitePatients], *, plan: Plan, terms: Terms, streams: RandomStreams
+) -> AnalysisResult:
+    """Forecast occupied beds and compare with what was observed.
+
+    Args:
+        run: A finished study of lengths of stay.
+        patients: Of every site.
+        plan: Which days.
+        terms: Of the report.
+        streams: Draw the days of admission.
+
+    Raises:
+        As :func:`~experiments.operations.asking.ask`; ConfigurationError: If the study is not of lengths of stay.
+    """
+    stay = stay_of(run)
+    knots = knots_up_to(stay.maximum)
+    origins = plan.origins()
+
+    def columns(site: SitePatients) -> Mapping[str, FloatArray]:
+        own = {"model": predicted_curves(run, site.said, knots=knots), **_past(site, stay.name, knots)}
+        curves = {
+            knot_name(name, place): curve[:, place] for name, curve in own.items() for place in range(len(knots))
+        }
+        generator = streams.stream("admissions", site.site)
+        day = generator.integers(0, plan.days, size=len(site.test)).astype(np.float64)
+        hour = site.test.values["admission_hour"]
+        return {
+            ADMITTED: day + np.where(np.isnan(hour), _HOURS / 2, hour) / _HOURS,
+            STAY: site.test.values[stay.name],
+            **curves,
+        }
+
+    def solver(labels: tuple[str, ...]) -> Solver[Findings]:
+        step = OccupancyStep(
+            forecasts=tuple(FORECASTS),
+            knots=knots,
+            origins=origins,
+            horizons=plan.horizon,
+            arrivals=plan.arrivals,
+            group=GROUP if labels else None,
+            groups=max(1, len(labels)),
+        )
+        question = Forecasting(
+            step=step, titles=tuple(FORECASTS.values()), labels=labels, level=plan.level, threshold=terms.threshold
+        )
+        return forecast(question)
+
+    variables = (
+        Continuous(name=ADMITTED, kind="continuous", unit="day", minimum=0, maximum=plan.days + 1.0),
+        *(_chance(knot_name(name, place)) for name in FORECASTS for place in range(len(knots))),
+    )
+    outcome = Continuous(name=STAY, kind="continuous", unit="day", minimum=0, maximum=stay.maximum)
+    result = ask(run, patients, Asked("beds", variables, outcome, columns), terms=terms, solver=solver)
+    drawn = f"Days of admission are drawn evenly over {plan.days} days; hours of admission and lengths of stay are the patients' own."
+    return result.model_copy(update={"notes": (*result.notes, drawn)})
+
+
+def _past(site: SitePatients, stay: str, knots: tuple[float, ...]) -> dict[str, FloatArray]:
+    """The same curve for everybody: the site's own training patients', and the exponential one with their mean."""
+    past = site.training.values[stay]
+    past = past[np.isfinite(past)]
+    if not len(past):
+        raise ConfigurationError(f"expected training patients at {site.site}, got none", remedy="leave the site out")
+    size = (len(site.test), len(knots))
+    return {
+        "usual": np.broadcast_to(observed_curve(past, knots=knots), size),
+        "mean": np.broadcast_to(exponential_curve(float(past.mean()), knots=knots), size),
+    }
+
+
+def _chance(name: str) -> Continuous:
+    return Continuous(
+        name=name,
+        kind="continuous",
+        unit="dimensionless",
+        minimum=0,
+        maximum=1,
+        out_of_range="forbid",
+        missing=ImputeMissing(value=0),
+    )

@@ -1,0 +1,50 @@
+"""Survival curves of stays: the chance that a patient is still there some days after admission, from each kind of prediction.
+
+Axis names: R patients, K knots (days after admission).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+TAIL_DAYS: Final = 7.0
+"""Mean of what is left of a stay after the last band ends: a public constant, as the last band has no end."""
+
+
+def knots_up_to(longest: float) -> tuple[float, ...]:
+    """Days at which curves are known: every day of two weeks, then ever farther apart, up to the longest plausible stay."""
+    later = (17.0, 21.0, 28.0, 42.0, 60.0, 90.0, 140.0)
+    return (*(float(day) for day in range(1, 15)), *(day for day in later if day < longest), float(longest))
+
+
+def curve_of_bands(chances: FloatArray, *, ends: tuple[float, ...], knots: tuple[float, ...]) -> FloatArray:
+    """``[R, K]`` from the chance of each band.
+
+    Args:
+        chances: ``[R, B]`` of bands that follow each other; the last is open.
+        ends: ``[B - 1]`` days.
+        knots: ``[K]`` days.
+    """
+    total = chances.sum(axis=1, keepdims=True)
+    beyond = 1 - np.cumsum(chances / total, axis=1)[:, :-1]
+    known = np.concatenate([np.ones((len(chances), 1)), np.maximum(beyond, 0.0)], axis=1)
+    days = np.array([0.0, *ends])
+    at = np.array(knots)
+    inner = np.stack([np.interp(at, days, row) for row in known]) if len(known) else np.zeros((0, len(at)))
+    tail = np.exp(-np.maximum(at - days[-1], 0.0) / TAIL_DAYS)
+    return np.where(at > days[-1], known[:, -1:] * tail, inner)
+
+
+def observed_curve(stays: FloatArray, *, knots: tuple[float, ...]) -> FloatArray:
+    """``[K]``: share of past patients who were still there."""
+    return (stays[:, None] > np.array(knots)).mean(axis=0)
+
+
+def exponential_curve(mean: float, *, knots: tuple[float, ...]) -> FloatArray:
+    """``[K]`` if all that is known is how long patients stay in the mean."""
+    return np.exp(-np.array(knots) / mean)

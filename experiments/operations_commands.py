@@ -40,6 +40,10 @@ Aggregation = Annotated[
     Literal["as_study", "open", "masked"], typer.Option("--aggregation", help="Sums in the open, or secure ones.")
 ]
 Threshold = Annotated[int, typer.Option("--threshold", min=1, help="Smallest count of patients that is shown.")]
+RecordsOf = Annotated[
+    Literal["one", "all"],
+    typer.Option("--records", help="Of a patient with several records one counts, or all that the study uses."),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The report's folder. Otherwise RUN/operations/NAME.")]
 Data = Annotated[
     Path | None, typer.Option("--data", envvar="COHORTIUM_DATA", help="Folder of downloaded hospital records.")
@@ -58,7 +62,13 @@ class Opened:
 
 @contextlib.contextmanager
 def opened(
-    folder: Path, *, data: Path | None, by: Literal["site", "group", "none"], aggregation: str, threshold: int
+    folder: Path,
+    *,
+    data: Path | None,
+    by: Literal["site", "group", "none"],
+    aggregation: str,
+    threshold: int,
+    records: Literal["one", "all"] = "one",
 ) -> Generator[Opened]:
     """A finished run and its test patients, for as long as a report is made."""
     from experiments.operations.asking import Terms
@@ -72,6 +82,7 @@ def opened(
             by=by,
             is_masked=is_masked,
             threshold=threshold,
+            records=records,
             memory=folder / "operations" / "answers",
             work=Path(scratch) / "secure",
         )
@@ -86,6 +97,7 @@ def calibration(
     by: By = "site",
     aggregation: Aggregation = "as_study",
     threshold: Threshold = 5,
+    records: RecordsOf = "all",
     output: Output = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -97,10 +109,66 @@ def calibration(
     from aggregator.report.operations_figures import calibration_figures
     from experiments.operations.risks import calibration as judge
 
-    with _quiet(as_json=as_json), opened(run, data=data, by=by, aggregation=aggregation, threshold=threshold) as on:
+    with _quiet(as_json=as_json), opened(
+        run, data=data, by=by, aggregation=aggregation, threshold=threshold, records=records
+    ) as on:
         result = judge(on.run, on.patients, terms=on.terms)
     figures = calibration_figures(result, outcome=on.run.manifest.contract.outcome.name)
     finish(result, figures, folder=output or run / "operations" / "calibration", as_json=as_json)
+
+
+@app.command("follow-up")
+def follow_up(
+    run: Run,
+    *,
+    capacity: Annotated[
+        float, typer.Option("--capacity", min=0.001, max=1.0, help="Share of the patients who can be followed up.")
+    ] = 0.1,
+    by: By = "site",
+    aggregation: Aggregation = "as_study",
+    threshold: Threshold = 5,
+    records: RecordsOf = "all",
+    output: Output = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Risk groups, and what following up the patients of the highest risk would reach.
+
+    cohortium operations follow-up outputs/readmission/DATE-TIME --capacity 0.1
+    """
+    from aggregator.report.follow_up_figures import follow_up_figures
+    from experiments.operations.risks import following_up
+
+    with _quiet(as_json=as_json), opened(
+        run, data=data, by=by, aggregation=aggregation, threshold=threshold, records=records
+    ) as on:
+        result = following_up(on.run, on.patients, capacity=capacity, terms=on.terms)
+    figures = follow_up_figures(result, outcome=on.run.manifest.contract.outcome.name)
+    finish(result, figures, folder=output or run / "operations" / "follow-up", as_json=as_json)
+
+
+@app.command("stays")
+def stays(
+    run: Run,
+    *,
+    by: By = "site",
+    aggregation: Aggregation = "as_study",
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the interval.")] = 0.8,
+    threshold: Threshold = 5,
+    output: Output = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predicted and observed length of stay by site, beside other predictions of the same patients.
+
+    cohortium operations stays outputs/eicu_stay/DATE-TIME
+    """
+    from aggregator.report.operations_figures import stay_figures
+    from experiments.operations.stays import stays as judge
+
+    with _quiet(as_json=as_json), opened(run, data=data, by=by, aggregation=aggregation, threshold=threshold) as on:
+        result = judge(on.run, on.patients, level=level, terms=on.terms)
+    finish(result, stay_figures(result), folder=output or run / "operations" / "stays", as_json=as_json)
 
 
 @app.command("beds")
@@ -117,6 +185,7 @@ def beds(
     ] = "known",
     level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the days of admission.")] = 0,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="Times that these days are drawn.")] = 20,
     threshold: Threshold = 5,
     output: Output = None,
     data: Data = None,
@@ -131,7 +200,7 @@ def beds(
     from experiments.operations.beds import beds as forecast
     from federation.privacy.randomness import seeded_streams
 
-    plan = Plan(days=days, first=first, horizon=horizon, arrivals=arrivals, level=level)
+    plan = Plan(days=days, first=first, horizon=horizon, arrivals=arrivals, level=level, repeats=repeats)
     with _quiet(as_json=as_json), opened(run, data=data, by=by, aggregation=aggregation, threshold=threshold) as on:
         streams = seeded_streams(seed, provenance=on.run.manifest.cohort.provenance).child("operations", "beds")
         result = forecast(on.run, on.patients, plan=plan, terms=on.terms, streams=streams)

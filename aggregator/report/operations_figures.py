@@ -36,9 +36,9 @@ def calibration_figures(result: AnalysisResult, *, outcome: str) -> dict[str, by
     """
     performance = result.table("performance")
     groups = list(dict.fromkeys(str(name) for name in performance.column("group")))
-    return _both(
+    return both(
         "reliability", lambda axes: _reliability(axes, result.table("reliability"), outcome), 420.0
-    ) | _both("by_site", lambda axes: _ratios(axes, performance, outcome), _FRAME + _ROW * len(groups))
+    ) | both("by_site", lambda axes: _ratios(axes, performance, outcome), _FRAME + _ROW * len(groups))
 
 
 def beds_figures(result: AnalysisResult) -> dict[str, bytes]:
@@ -52,7 +52,7 @@ def beds_figures(result: AnalysisResult) -> dict[str, bytes]:
     level = result.figures["level"] or 0.0
     found: dict[str, bytes] = {}
     for ahead in sorted({1, last}):
-        found |= _both(f"beds_{ahead}", partial(_band, rows=_rows(days), ahead=ahead, level=level), 380.0)
+        found |= both(f"beds_{ahead}", partial(_band, rows=_rows(days), ahead=ahead, level=level), 380.0)
     return found
 
 
@@ -84,7 +84,41 @@ def _as_float(cell: object) -> float:
     return float(cell) if isinstance(cell, int | float) else float("nan")
 
 
-def _both(name: str, draw: Callable[[Axes], None], height: float) -> dict[str, bytes]:
+def stay_figures(result: AnalysisResult) -> dict[str, bytes]:
+    """File name to content: mean predicted and observed stay by site.
+
+    Args:
+        result: Of the report on stays.
+    """
+    table = result.table("accuracy")
+    groups = list(dict.fromkeys(str(name) for name in table.column("group")))
+    return both("stays", lambda axes: _mean_stays(axes, _rows(table), groups), _FRAME + _ROW * len(groups))
+
+
+def _mean_stays(axes: Axes, rows: list[Mapping[str, object]], groups: list[str]) -> None:
+    names = [name for name in dict.fromkeys(row["prediction"] for row in rows) if "median" not in str(name)]
+    for place, name in enumerate(names):
+        own = [row for row in rows if row["prediction"] == name and row["mean stay"] is not None]
+        heights = [len(groups) - 1 - groups.index(str(row["group"])) for row in own]
+        if place == 0:
+            seen = [_as_float(row["mean stay"]) for row in own]
+            axes.plot(seen, heights, color=INK, marker="|", markersize=18, markeredgewidth=2, linestyle="", label="observed")
+        axes.plot(
+            [_as_float(row["mean predicted"]) for row in own], heights,
+            color=PALETTE[place], marker=MARKERS[place], linestyle="", label=str(name),
+        )  # fmt: skip
+    hidden = {str(row["group"]) for row in rows if row["mean stay"] is None}
+    _mark_hidden(axes, [len(groups) - 1 - groups.index(name) for name in hidden])
+    axes.set_yticks(range(len(groups)), list(reversed(groups)))
+    axes.set_ylim(-0.6, len(groups) - 0.4)
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel("mean length of stay (days)")
+    axes.set_title("How long patients stayed, and were expected to stay")
+    legend_below(axes, columns=2)
+
+
+def both(name: str, draw: Callable[[Axes], None], height: float) -> dict[str, bytes]:
+    """One figure as SVG and PNG."""
     svg = draw_svg(name, draw, width=520, height=height)
     return {f"{name}.svg": svg.encode(), f"{name}.png": draw_png(draw, width=520, height=height)}
 
@@ -106,7 +140,7 @@ def _reliability(axes: Axes, table: Table, outcome: str) -> None:
     axes.set_ylim(0, edge)
     axes.set_xlabel("predicted risk (% of patients)")
     axes.set_ylabel(f"observed: {outcome} (% of patients)")
-    axes.set_title("Did as many patients as predicted?")
+    axes.set_title("Predicted and observed risk")
     legend_below(axes, columns=3)
 
 

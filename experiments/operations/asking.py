@@ -44,6 +44,7 @@ class Terms:
         by: One line for each site, for each group of sites, or one for everybody.
         is_masked: Whether sums are secure.
         threshold: Smallest count that is shown.
+        records: Of a patient with several records one counts, or all that the study uses.
         memory: What sites and centre remember of earlier answers.
         work: Keys of secure sums; new for every report.
     """
@@ -51,8 +52,17 @@ class Terms:
     by: By
     is_masked: bool
     threshold: int
+    records: Literal["one", "all"]
     memory: Path
     work: Path
+
+    def records_per_patient(self, run: FinishedRun) -> int:
+        """Of a patient's records at most so many count."""
+        return run.manifest.cohort.max_records_per_patient if self.records == "all" else 1
+
+    def smallest_count(self, run: FinishedRun) -> int:
+        """Smallest count of records that is shown: whoever they are of, they are of at least the threshold of patients."""
+        return self.threshold * self.records_per_patient(run)
 
 
 @dataclass(frozen=True)
@@ -126,11 +136,12 @@ def ask(
         name=run.manifest.study,
         contract=contract,
         cohort=CohortDefinition(
-            provenance=run.manifest.cohort.provenance, split_key=run.manifest.cohort.split_key, max_records_per_patient=1
+            provenance=run.manifest.cohort.provenance, split_key=run.manifest.cohort.split_key
         ),
         records=tuple(
             as_records(site, {**asked.columns(site), **_grouped(site, labels, terms.by)}) for site in patients
         ),
+        records_per_patient=terms.records_per_patient(run),
     )
     analyst, _ = open_analyst(
         study, threshold=terms.threshold, is_masked=terms.is_masked, memory=terms.memory, work=terms.work

@@ -20,9 +20,9 @@ from experiments.operations.predicted_stays import predicted_curves, stay_of
 from federation.data.contract import Continuous, ImputeMissing
 from federation.errors import ConfigurationError
 from federation.privacy.randomness import RandomStreams
-from federation.statistics.occupancy import Forecasting, forecast
+from federation.statistics.occupancy import ACCURACY, Forecasting, forecast
 from federation.statistics.occupancy_steps import ADMITTED, STAY, OccupancyStep, knot_name
-from federation.statistics.result import AnalysisResult, Findings
+from federation.statistics.result import AnalysisResult, Cell, Findings
 from federation.statistics.step import Solver
 
 FloatArray = NDArray[np.float64]
@@ -42,6 +42,7 @@ class Plan:
         horizon: Days ahead.
         arrivals: Whether who arrives is known.
         level: Of the intervals.
+        repeats: Times that the days of admission are drawn; days are shown of the first, accuracy is the mean over all.
     """
 
     days: int = 60
@@ -49,6 +50,7 @@ class Plan:
     horizon: int = 7
     arrivals: Literal["known", "expected"] = "known"
     level: float = 0.9
+    repeats: int = 1
 
     def origins(self) -> tuple[int, ...]:
         """Days on which forecasts are made.
@@ -80,6 +82,16 @@ def beds(
     Raises:
         As :func:`~experiments.operations.asking.ask`; ConfigurationError: If the study is not of lengths of stay.
     """
+    drawn = [
+        _one_draw(run, patients, plan=plan, terms=terms, streams=streams.child("draw", str(repeat)))
+        for repeat in range(plan.repeats)
+    ]
+    return _together(drawn, plan)
+
+
+def _one_draw(
+    run: FinishedRun, patients: Sequence[SitePatients], *, plan: Plan, terms: Terms, streams: RandomStreams
+) -> AnalysisResult:
     stay = stay_of(run)
     knots = knots_up_to(stay.maximum)
     origins = plan.origins()
@@ -109,7 +121,7 @@ def beds(
             groups=max(1, len(labels)),
         )
         question = Forecasting(
-            step=step, titles=tuple(FORECASTS.values()), labels=labels, level=plan.level, threshold=terms.threshold
+            step=step, titles=tuple(FORECASTS.values()), labels=labels, level=plan.level, threshold=terms.smallest_count(run)
         )
         return forecast(question)
 
@@ -118,9 +130,32 @@ def beds(
         *(_chance(knot_name(name, place)) for name in FORECASTS for place in range(len(knots))),
     )
     outcome = Continuous(name=STAY, kind="continuous", unit="day", minimum=0, maximum=stay.maximum)
-    result = ask(run, patients, Asked("beds", variables, outcome, columns), terms=terms, solver=solver)
-    drawn = f"Days of admission are drawn evenly over {plan.days} days; hours of admission and lengths of stay are the patients' own."
-    return result.model_copy(update={"notes": (*result.notes, drawn)})
+    return ask(run, patients, Asked("beds", variables, outcome, columns), terms=terms, solver=solver)
+
+
+def _together(drawn: Sequence[AnalysisResult], plan: Plan) -> AnalysisResult:
+    """The first draw's days, and the mean accuracy over all draws."""
+    first = drawn[0]
+    tables = [result.table("accuracy") for result in drawn]
+    made, names = ACCURACY.index("forecasts made"), ACCURACY.index("days ahead") + 1
+    rows: list[tuple[Cell, ...]] = []
+    for lines in zip(*(table.rows for table in tables), strict=True):
+        numbers = np.array([line[names:] for line in lines], dtype=np.float64)
+        mean: list[Cell] = numbers.mean(axis=0).tolist()
+        mean[made - names] = round(float(numbers[:, made - names].sum()))
+        rows.append((*lines[0][:names], *mean))
+    accuracy = tables[0].model_copy(update={"rows": tuple(rows)})
+    note = (
+        f"Days of admission are drawn evenly over {plan.days} days, {plan.repeats} times; hours of admission and lengths of stay are "
+        "the patients' own."
+    )
+    return first.model_copy(
+        update={
+            "tables": (accuracy, *(table for table in first.tables if table.name != accuracy.name)),
+            "notes": (*first.notes, note),
+            "steps": sum(result.steps for result in drawn),
+        }
+    )
 
 
 def _past(site: SitePatients, stay: str, knots: tuple[float, ...]) -> dict[str, FloatArray]:

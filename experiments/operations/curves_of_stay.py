@@ -48,3 +48,17 @@ def observed_curve(stays: FloatArray, *, knots: tuple[float, ...]) -> FloatArray
 def exponential_curve(mean: float, *, knots: tuple[float, ...]) -> FloatArray:
     """``[K]`` if all that is known is how long patients stay in the mean."""
     return np.exp(-np.array(knots) / mean)
+
+
+def time_of(curves: FloatArray, chance: float, *, knots: tuple[float, ...]) -> FloatArray:
+    """``[R]`` days after which the chance to be still there has fallen to ``chance``; the last knot where it never does.
+
+    Args:
+        curves: ``[R, K]``, not increasing.
+        chance: In (0, 1).
+        knots: ``[K]`` days.
+    """
+    days = np.array([0.0, *knots])
+    known = np.concatenate([np.ones((len(curves), 1)), curves], axis=1)
+    # np.interp wants rising abscissae: turned round, a falling curve rises.
+    return np.array([np.interp(chance, row[::-1], days[::-1]) for row in known])

@@ -1,4 +1,4 @@
-"""Risks of a binary outcome, the model's beside others': calibration by site."""
+"""Risks of a binary outcome: calibration beside other predictions, and whom to follow up, by site."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from experiments.operations.finished_run import FinishedRun, SitePatients
 from federation.data.contract import Continuous, ImputeMissing
 from federation.errors import ConfigurationError
 from federation.statistics.calibration import Question, calibrate
+from federation.statistics.follow_up import follow_up
 from federation.statistics.prediction_steps import Scores
 from federation.statistics.result import AnalysisResult, Findings
 from federation.statistics.step import Solver
@@ -21,6 +22,8 @@ FloatArray = NDArray[np.float64]
 
 RISK: Final = "risk"
 MODEL: Final = "this study"
+_FINE_BINS: Final = 5000
+"""Of risks that are close to each other, so that a capacity is filled to a patient or two."""
 
 
 def risk_variable(name: str, description: str) -> Continuous:
@@ -82,6 +85,32 @@ def calibration(run: FinishedRun, patients: Sequence[SitePatients], *, terms: Te
             groups=max(1, len(labels)),
         )
         titles = (MODEL, *rivals.values())
-        return calibrate(Question(scores=scores, titles=titles, labels=labels, threshold=terms.threshold))
+        return calibrate(Question(scores=scores, titles=titles, labels=labels, threshold=terms.smallest_count(run)))
+
+    return ask(run, patients, asked, terms=terms, solver=solver)
+
+
+def following_up(
+    run: FinishedRun, patients: Sequence[SitePatients], *, capacity: float, terms: Terms
+) -> AnalysisResult:
+    """What following up the patients of the highest risk would reach; each site follows up its own.
+
+    Args:
+        run: A finished study of a binary outcome.
+        patients: Of every site.
+        capacity: Share of the patients who can be followed up.
+        terms: Of the report.
+
+    Raises:
+        As :func:`~experiments.operations.asking.ask`.
+    """
+    asked = asked_risks(run, "follow_up")
+
+    def solver(labels: tuple[str, ...]) -> Solver[Findings]:
+        scores = Scores(
+            scores=(RISK,), outcome=asked.outcome.name, group=GROUP if labels else None, groups=max(1, len(labels))
+        )
+        question = Question(scores=scores, titles=(MODEL,), labels=labels, threshold=terms.smallest_count(run), bins=_FINE_BINS)
+        return follow_up(question, capacity=capacity)
 
     return ask(run, patients, asked, terms=terms, solver=solver)

@@ -30,10 +30,10 @@ Mask = NDArray[np.bool_]
 
 EVERYBODY: Final = "all"
 PERFORMANCE: Final = (
-    "score", "group", "patients", "observed", "expected", "observed/expected", "lower", "upper",
+    "score", "group", "records", "observed", "expected", "observed/expected", "lower", "upper",
     "AUROC", "Brier", "in the large", "in the large se", "slope", "slope se",
 )  # fmt: skip
-RELIABILITY: Final = ("score", "group", "patients", "predicted", "observed", "lower", "upper")
+RELIABILITY: Final = ("score", "group", "records", "predicted", "observed", "lower", "upper")
 _MOST_STEPS: Final = 50
 _ENOUGH: Final = 1e-10
 _LARGEST_STEP: Final = 4.0

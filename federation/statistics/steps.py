@@ -15,6 +15,7 @@ from federation.statistics.meta_analysis import SiteEstimateStep, SitePrecisionS
 from federation.statistics.occupancy_steps import OccupancyStep
 from federation.statistics.prediction_steps import RecalibrationStep, RiskHistogramStep
 from federation.statistics.principal_components import CovarianceStep
+from federation.statistics.stay_steps import StayErrorStep
 from federation.statistics.survival_steps import LogRankStep, RiskTableStep
 
 AnyStep = Annotated[
@@ -35,6 +36,7 @@ AnyStep = Annotated[
     | CovarianceStep
     | RiskHistogramStep
     | RecalibrationStep
-    | OccupancyStep,
+    | OccupancyStep
+    | StayErrorStep,
     Field(discriminator="kind"),
 ]

@@ -44,7 +44,9 @@ RecordsOf = Annotated[
     Literal["one", "all"],
     typer.Option("--records", help="Of a patient with several records one counts, or all that the study uses."),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="The report's folder. Otherwise RUN/operations/NAME.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The report's folder. Otherwise RUN/operations/NAME.")
+]
 Data = Annotated[
     Path | None, typer.Option("--data", envvar="COHORTIUM_DATA", help="Folder of downloaded hospital records.")
 ]
@@ -109,9 +111,10 @@ def calibration(
     from aggregator.report.operations_figures import calibration_figures
     from experiments.operations.risks import calibration as judge
 
-    with _quiet(as_json=as_json), opened(
-        run, data=data, by=by, aggregation=aggregation, threshold=threshold, records=records
-    ) as on:
+    with (
+        _quiet(as_json=as_json),
+        opened(run, data=data, by=by, aggregation=aggregation, threshold=threshold, records=records) as on,
+    ):
         result = judge(on.run, on.patients, terms=on.terms)
     figures = calibration_figures(result, outcome=on.run.manifest.contract.outcome.name)
     finish(result, figures, folder=output or run / "operations" / "calibration", as_json=as_json)
@@ -139,9 +142,10 @@ def follow_up(
     from aggregator.report.follow_up_figures import follow_up_figures
     from experiments.operations.risks import following_up
 
-    with _quiet(as_json=as_json), opened(
-        run, data=data, by=by, aggregation=aggregation, threshold=threshold, records=records
-    ) as on:
+    with (
+        _quiet(as_json=as_json),
+        opened(run, data=data, by=by, aggregation=aggregation, threshold=threshold, records=records) as on,
+    ):
         result = following_up(on.run, on.patients, capacity=capacity, terms=on.terms)
     figures = follow_up_figures(result, outcome=on.run.manifest.contract.outcome.name)
     finish(result, figures, folder=output or run / "operations" / "follow-up", as_json=as_json)
@@ -181,7 +185,8 @@ def beds(
     first: Annotated[int, typer.Option("--first", min=0, help="Day of the first forecast.")] = 21,
     horizon: Annotated[int, typer.Option("--horizon", min=1, max=60, help="Days ahead.")] = 7,
     arrivals: Annotated[
-        Literal["known", "expected"], typer.Option("--arrivals", help="Who arrives is known, or only how many usually do.")
+        Literal["known", "expected"],
+        typer.Option("--arrivals", help="Who arrives is known, or only how many usually do."),
     ] = "known",
     level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the days of admission.")] = 0,

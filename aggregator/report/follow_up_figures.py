@@ -59,7 +59,15 @@ def _reach(axes: Axes, table: Table, capacity: Table, outcome: str, share: float
     row = _rows(capacity)[-1]
     if row["share reached"] is not None:
         reached = 100 * _number(row["share reached"])
-        axes.plot([100 * share], [reached], color=PALETTE[1], marker=MARKERS[3], markersize=8, linestyle="", label=f"top {share:.0%}")
+        axes.plot(
+            [100 * share],
+            [reached],
+            color=PALETTE[1],
+            marker=MARKERS[3],
+            markersize=8,
+            linestyle="",
+            label=f"top {share:.0%}",
+        )
         axes.annotate(
             f"{reached:.0f} % reached;\n{_number(row['needed to follow up']):.1f} followed up for one",
             (100 * share, reached), xytext=(14, -4), textcoords="offset points", va="top", color=INK, fontsize=10,
@@ -83,7 +91,12 @@ def _needed(axes: Axes, table: Table, outcome: str, share: float) -> None:
     for height, row in enumerate(rows):
         if row["needed to follow up"] is None:
             axes.annotate(
-                "too few to show", (0.02, height), xycoords=axes.get_yaxis_transform(), va="center", color=QUIET, fontsize=9
+                "too few to show",
+                (0.02, height),
+                xycoords=axes.get_yaxis_transform(),
+                va="center",
+                color=QUIET,
+                fontsize=9,
             )
     axes.set_yticks(range(len(rows)), [str(row["group"]) for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)

@@ -36,9 +36,9 @@ def calibration_figures(result: AnalysisResult, *, outcome: str) -> dict[str, by
     """
     performance = result.table("performance")
     groups = list(dict.fromkeys(str(name) for name in performance.column("group")))
-    return both(
-        "reliability", lambda axes: _reliability(axes, result.table("reliability"), outcome), 420.0
-    ) | both("by_site", lambda axes: _ratios(axes, performance, outcome), _FRAME + _ROW * len(groups))
+    return both("reliability", lambda axes: _reliability(axes, result.table("reliability"), outcome), 420.0) | both(
+        "by_site", lambda axes: _ratios(axes, performance, outcome), _FRAME + _ROW * len(groups)
+    )
 
 
 def beds_figures(result: AnalysisResult) -> dict[str, bytes]:
@@ -102,7 +102,9 @@ def _mean_stays(axes: Axes, rows: list[Mapping[str, object]], groups: list[str])
         heights = [len(groups) - 1 - groups.index(str(row["group"])) for row in own]
         if place == 0:
             seen = [_as_float(row["mean stay"]) for row in own]
-            axes.plot(seen, heights, color=INK, marker="|", markersize=18, markeredgewidth=2, linestyle="", label="observed")
+            axes.plot(
+                seen, heights, color=INK, marker="|", markersize=18, markeredgewidth=2, linestyle="", label="observed"
+            )
         axes.plot(
             [_as_float(row["mean predicted"]) for row in own], heights,
             color=PALETTE[place], marker=MARKERS[place], linestyle="", label=str(name),

@@ -31,9 +31,7 @@ FloatArray = NDArray[np.float64]
 By = Literal["site", "group", "none"]
 GROUP = "reported_under"
 """Variable with a patient's group: the site, or the region it lies in."""
-NOT_PRIVATE = (
-    "These are exact sums over test patients. They are not differentially private, and the study's ledger does not cover them."
-)
+NOT_PRIVATE = "These are exact sums over test patients. They are not differentially private, and the study's ledger does not cover them."
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,7 @@ def ask(
     study = AnalysedStudy(
         name=run.manifest.study,
         contract=contract,
-        cohort=CohortDefinition(
-            provenance=run.manifest.cohort.provenance, split_key=run.manifest.cohort.split_key
-        ),
+        cohort=CohortDefinition(provenance=run.manifest.cohort.provenance, split_key=run.manifest.cohort.split_key),
         records=tuple(
             as_records(site, {**asked.columns(site), **_grouped(site, labels, terms.by)}) for site in patients
         ),

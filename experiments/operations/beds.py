@@ -98,9 +98,7 @@ def _one_draw(
 
     def columns(site: SitePatients) -> Mapping[str, FloatArray]:
         own = {"model": predicted_curves(run, site.said, knots=knots), **_past(site, stay.name, knots)}
-        curves = {
-            knot_name(name, place): curve[:, place] for name, curve in own.items() for place in range(len(knots))
-        }
+        curves = {knot_name(name, place): curve[:, place] for name, curve in own.items() for place in range(len(knots))}
         generator = streams.stream("admissions", site.site)
         day = generator.integers(0, plan.days, size=len(site.test)).astype(np.float64)
         hour = site.test.values["admission_hour"]
@@ -121,7 +119,11 @@ def _one_draw(
             groups=max(1, len(labels)),
         )
         question = Forecasting(
-            step=step, titles=tuple(FORECASTS.values()), labels=labels, level=plan.level, threshold=terms.smallest_count(run)
+            step=step,
+            titles=tuple(FORECASTS.values()),
+            labels=labels,
+            level=plan.level,
+            threshold=terms.smallest_count(run),
         )
         return forecast(question)
 

@@ -16,6 +16,9 @@ TAIL_DAYS: Final = 7.0
 """Mean of what is left of a stay after the last band ends: a public constant, as the last band has no end."""
 
 
+_SMALLEST: Final = 1e-12
+
+
 def knots_up_to(longest: float) -> tuple[float, ...]:
     """Days at which curves are known: every day of two weeks, then ever farther apart, up to the longest plausible stay."""
     later = (17.0, 21.0, 28.0, 42.0, 60.0, 90.0, 140.0)
@@ -25,19 +28,21 @@ def knots_up_to(longest: float) -> tuple[float, ...]:
 def curve_of_bands(chances: FloatArray, *, ends: tuple[float, ...], knots: tuple[float, ...]) -> FloatArray:
     """``[R, K]`` from the chance of each band.
 
+    Within a band patients leave at a constant rate, so that more leave early in it than late, as they do.
+
     Args:
         chances: ``[R, B]`` of bands that follow each other; the last is open.
         ends: ``[B - 1]`` days.
         knots: ``[K]`` days.
     """
     total = chances.sum(axis=1, keepdims=True)
-    beyond = 1 - np.cumsum(chances / total, axis=1)[:, :-1]
-    known = np.concatenate([np.ones((len(chances), 1)), np.maximum(beyond, 0.0)], axis=1)
-    days = np.array([0.0, *ends])
-    at = np.array(knots)
-    inner = np.stack([np.interp(at, days, row) for row in known]) if len(known) else np.zeros((0, len(at)))
-    tail = np.exp(-np.maximum(at - days[-1], 0.0) / TAIL_DAYS)
-    return np.where(at > days[-1], known[:, -1:] * tail, inner)
+    beyond = np.maximum(1 - np.cumsum(chances / total, axis=1)[:, :-1], _SMALLEST)
+    known = np.log(np.concatenate([np.ones((len(chances), 1)), beyond], axis=1))
+    days, at = np.array([0.0, *ends]), np.array(knots)
+    place = np.clip(np.searchsorted(days, at, side="left") - 1, 0, len(days) - 2)
+    part = np.minimum((at - days[place]) / (days[place + 1] - days[place]), 1.0)
+    inner = known[:, place] + (known[:, place + 1] - known[:, place]) * part
+    return np.exp(inner - np.maximum(at - days[-1], 0.0) / TAIL_DAYS)
 
 
 def observed_curve(stays: FloatArray, *, knots: tuple[float, ...]) -> FloatArray:

@@ -30,7 +30,8 @@ def stay_of(run: FinishedRun) -> Continuous:
         if variable.name.endswith(_SUFFIX) and variable.name not in rivals and isinstance(variable, Continuous):
             return variable
     raise ConfigurationError(
-        f"expected a study of lengths of stay, got {run.manifest.study}", remedy="run `cohortium simulate study=eicu_stay` first"
+        f"expected a study of lengths of stay, got {run.manifest.study}",
+        remedy="run `cohortium simulate study=eicu_stay` first",
     )
 
 

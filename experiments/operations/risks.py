@@ -110,7 +110,9 @@ def following_up(
         scores = Scores(
             scores=(RISK,), outcome=asked.outcome.name, group=GROUP if labels else None, groups=max(1, len(labels))
         )
-        question = Question(scores=scores, titles=(MODEL,), labels=labels, threshold=terms.smallest_count(run), bins=_FINE_BINS)
+        question = Question(
+            scores=scores, titles=(MODEL,), labels=labels, threshold=terms.smallest_count(run), bins=_FINE_BINS
+        )
         return follow_up(question, capacity=capacity)
 
     return ask(run, patients, asked, terms=terms, solver=solver)

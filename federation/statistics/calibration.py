@@ -87,7 +87,9 @@ def calibrate(question: Question) -> Solver[Findings]:
     """
     sums = yield RiskHistogramStep(scores=question.scores, bins=question.bins)
     if not (sums["negative"].sum() or sums["positive"].sum()):
-        raise InvalidInputError("expected patients with outcome and predictions, got none", remedy="check the predictions")
+        raise InvalidInputError(
+            "expected patients with outcome and predictions, got none", remedy="check the predictions"
+        )
     fitted = yield from recalibrate(question.scores, sums)
     everybody = question.scores.model_copy(update={"group": None, "groups": 1})
     overall = fitted if question.scores.group is None else (yield from recalibrate(everybody, _together(sums)))

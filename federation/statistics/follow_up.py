@@ -61,7 +61,9 @@ def follow_up(question: Question, *, capacity: float) -> Solver[Findings]:
     if not own["positive"].sum():
         raise InvalidInputError("expected patients with the outcome, got none", remedy="check outcome and selection")
     hidden = hidden_groups(sums, question.threshold)
-    parts = [(label, {name: value[group] for name, value in own.items()}) for group, label in enumerate(question.labels)]
+    parts = [
+        (label, {name: value[group] for name, value in own.items()}) for group, label in enumerate(question.labels)
+    ]
     lines = [(label, part, bool(gone)) for (label, part), gone in zip(parts, hidden, strict=False)]
     everybody = {name: value.sum(axis=0) for name, value in own.items()}
     lines.append((EVERYBODY, everybody, False))
@@ -69,15 +71,24 @@ def follow_up(question: Question, *, capacity: float) -> Solver[Findings]:
         row[1:] for label, part, is_hidden in lines if not is_hidden for row in reliability("", label, part, question)
     ]
     rows = [
-        _capacity(label, part, capacity, question.threshold) if not is_hidden else (label, *[None] * (len(CAPACITY) - 1))
+        _capacity(label, part, capacity, question.threshold)
+        if not is_hidden
+        else (label, *[None] * (len(CAPACITY) - 1))
         for label, part, is_hidden in lines
     ]
     return Findings(
         figures={"capacity": capacity, "patients without a prediction": float(sums["left_out"].sum())},
         tables=(
-            Table(name="capacity", title=f"Following up the {capacity:.0%} at highest risk", columns=CAPACITY, rows=tuple(rows)),
+            Table(
+                name="capacity",
+                title=f"Following up the {capacity:.0%} at highest risk",
+                columns=CAPACITY,
+                rows=tuple(rows),
+            ),
             Table(name="risk_groups", title="Risk groups", columns=RISK_GROUPS, rows=tuple(risk_groups)),
-            Table(name="reach", title="What a capacity reaches", columns=REACH, rows=_reach(everybody, question.threshold)),
+            Table(
+                name="reach", title="What a capacity reaches", columns=REACH, rows=_reach(everybody, question.threshold)
+            ),
         ),
     )
 
@@ -121,7 +132,9 @@ def _reach(part: Sums, threshold: int) -> tuple[tuple[Cell, ...], ...]:
     before = Followed(0.0, 0.0)
     for share in _SHARES:
         found = highest(part["negative"], part["positive"], share)
-        step = np.array([found.reached - before.reached, (found.patients - before.patients) - (found.reached - before.reached)])
+        step = np.array(
+            [found.reached - before.reached, (found.patients - before.patients) - (found.reached - before.reached)]
+        )
         rest = np.array([cases - found.reached])
         if is_small(step, threshold).any() or is_small(rest, threshold).any() or found.patients == before.patients:
             continue

@@ -62,7 +62,8 @@ def forecast(question: Forecasting) -> Solver[Findings]:
     cumulants, observed = sums["cumulants"], sums["observed"]
     if not observed.sum():
         raise InvalidInputError(
-            "expected occupied beds on the days of the forecast, got none", remedy="choose days on which there are patients"
+            "expected occupied beds on the days of the forecast, got none",
+            remedy="choose days on which there are patients",
         )
     accuracy: list[tuple[Cell, ...]] = []
     days: list[tuple[Cell, ...]] = []

@@ -62,7 +62,8 @@ class Scores(Document):
         outside = int(np.count_nonzero((risks < 0) | (risks > 1)))
         if outside:
             raise ImplausibleValueError(
-                f"expected risks from 0 to 1, got {outside} others", remedy="map what means missing, such as -1, to missing"
+                f"expected risks from 0 to 1, got {outside} others",
+                remedy="map what means missing, such as -1, to missing",
             )
         return risks
 

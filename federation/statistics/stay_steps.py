@@ -127,7 +127,9 @@ def judge_stays(question: StayQuestion) -> Solver[Findings]:
     lines = [(label, slice(group, group + 1), bool(hidden[group])) for group, label in enumerate(question.labels)]
     lines.append((EVERYBODY, slice(None), False))
     rows = [
-        _line((title, label), sums["errors"][place, chosen].sum(axis=0), sums["stays"][chosen].sum(axis=0), is_hidden=gone)
+        _line(
+            (title, label), sums["errors"][place, chosen].sum(axis=0), sums["stays"][chosen].sum(axis=0), is_hidden=gone
+        )
         for place, title in enumerate(question.titles)
         for label, chosen, gone in lines
     ]
@@ -163,4 +165,8 @@ def _line(names: tuple[str, str], errors: FloatArray, stays: FloatArray, *, is_h
 def _covered(label: str, sums: Sums, chosen: slice) -> tuple[Cell, ...]:
     below, inside, above, width = sums["interval"][chosen].sum(axis=0).tolist()
     patients = below + inside + above
-    return (label, round(patients), *(shown(part / patients) if patients else None for part in (inside, below, above, width)))
+    return (
+        label,
+        round(patients),
+        *(shown(part / patients) if patients else None for part in (inside, below, above, width)),
+    )

@@ -42,7 +42,10 @@ def selected_records(records: Records, *, terms: StatisticsTerms, selection: Sel
     contract = terms.contract
     _check_codes(records, contract)
     definition = terms.cohort.model_copy(
-        update={"inclusion": (*terms.cohort.inclusion, *selection.where), "max_records_per_patient": terms.records_per_patient}
+        update={
+            "inclusion": (*terms.cohort.inclusion, *selection.where),
+            "max_records_per_patient": terms.records_per_patient,
+        }
     )
     needed = {contract.variable(name).name for name in selection.complete}
     relaxed = contract.model_copy(

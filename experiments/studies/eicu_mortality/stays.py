@@ -103,9 +103,7 @@ def write_site(site: SiteStays, *, folder: Path) -> Path:
 def _joined(tables: Mapping[str, Sequence[Row]]) -> list[Row]:
     """Stays that are in every table, in the order of the table of patients."""
     hospitals = {row["hospital_hospitalid"]: row for row in tables["hospital"]}
-    scored = {
-        row["result_patientunitstayid"]: row for row in tables["result"] if row["result_apacheversion"] == "IVa"
-    }
+    scored = {row["result_patientunitstayid"]: row for row in tables["result"] if row["result_apacheversion"] == "IVa"}
     aps, pred = ({row[f"{name}_patientunitstayid"]: row for row in tables[name]} for name in ("aps", "pred"))
     return [
         {**row, **scored[stay], **aps[stay], **pred[stay], **hospitals[row["patient_hospitalid"]]}

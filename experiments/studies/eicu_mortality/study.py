@@ -85,9 +85,7 @@ def wire(stays: tuple[SiteStays, ...], *, folder: Path) -> tuple[StudySite, ...]
     return tuple(
         StudySite(
             site=site.site,
-            source=TableSource(
-                mapping.model_copy(update={"site": site.site}), folder=write_site(site, folder=folder)
-            ),
+            source=TableSource(mapping.model_copy(update={"site": site.site}), folder=write_site(site, folder=folder)),
             public_patients=site.patients,
             group=site.region,
         )

@@ -144,9 +144,9 @@ def start_state(study: StudyManifest, algorithm: FederatedAveraging) -> Coordina
     """Before round 1: initial parameters from the manifest's public seed."""
     module = build_model(
         study.model,
-        task=study.task,
+        task=study.objective,
         num_features=len(feature_names(study.contract)),
-        num_outputs=num_outputs(study.contract, study.task),
+        num_outputs=num_outputs(study.contract, study.objective),
         private=isinstance(study.privacy, PatientLevelPrivacy),
     )
     parameters = initial_parameters(module, seed=study.initial_seed).astype(np.float64)

@@ -117,7 +117,7 @@ def _masked(
     )
     named = {name.partition("/")[2]: values for name, values in found.items()}
     if event is None or noise is None:
-        return Evaluation(metrics=MetricSums.from_arrays(study.task, named).derive())
+        return Evaluation(metrics=MetricSums.from_arrays(study.objective, named).derive())
     counts = NoisyCounts.from_arrays(count_layout(study), named, variance=float(event.variance))
     counts = replace(counts, variance=counts.variance * len(opened.survivors), num_sites=len(opened.survivors))
     everyone = derive_performance(counts, max_records_per_patient=noise.max_records_per_patient)

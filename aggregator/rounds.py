@@ -149,7 +149,7 @@ def collect_metrics(
     requests = _evaluate_requests(manifest, round_number, model_arrays(parameters, prepared), HeadKeeper({}))
     for site, _, envelope in _evaluations(manifest, transport, requests, round_number=round_number):
         try:
-            found[site] = MetricSums.from_arrays(manifest.task, envelope.named("metrics"))
+            found[site] = MetricSums.from_arrays(manifest.objective, envelope.named("metrics"))
         except TransportError as failure:
             _LOG.warning("metrics of site %s left out: %s", site, failure)
     return found

@@ -9,7 +9,7 @@ from typing import Final
 
 import yaml
 
-from federation.data.contract import Binary, Categorical, DataContract, Ordinal
+from federation.data.contract import Binary, Categorical, DataContract, Ordinal, TimeToEvent
 from federation.documents import Json
 from federation.identifiers import Provenance, SiteId, TaskKind
 from federation.privacy.accounting import NOTHING, add, cost_of
@@ -94,6 +94,7 @@ def template(
         "expires": None,
         "cohort": _cohort(wishes.provenance),
         "task": _task(contract),
+        **_terms(contract),
         "model": {"kind": "linear"},
         "schedule": {
             "rounds": wishes.rounds,
@@ -103,6 +104,7 @@ def template(
         },
         "algorithm": {"kind": "fedavg"},
         **_promises(wishes),
+        **({"evaluation": {"release": "none"}} if isinstance(contract.outcome, TimeToEvent) else {}),
         "aggregation": _aggregation(len(keys)),
         "roster": _roster(keys, patients),
         "contract": contract.as_data(),
@@ -138,8 +140,19 @@ def _task(contract: DataContract) -> TaskKind:
             return "binary"
         case Categorical() | Ordinal():
             return "multiclass"
+        case TimeToEvent():
+            return "survival"
         case _:
             return "regression"
+
+
+def _terms(contract: DataContract) -> dict[str, Json]:
+    """Ten intervals of equal width: a start from which the lead goes on."""
+    outcome = contract.outcome
+    if not isinstance(outcome, TimeToEvent):
+        return {}
+    edges: list[Json] = [round(outcome.maximum * part / 10, 6) for part in range(1, 11)]
+    return {"task_terms": {"kind": "discrete_time", "edges": edges, "hazard": "cloglog", "effects": "proportional"}}
 
 
 def _promises(wishes: Wishes) -> dict[str, Json]:

@@ -24,6 +24,7 @@ from experiments.performance import Draws, ScoredBySite, draw, over_seeds, same_
 from experiments.predictions import Scored, SitePredictions, joined, scored
 from federation.data.contract import Continuous, DataContract, Integer
 from federation.errors import PrivacyRefusedError
+from federation.models.task_terms import QuantileTerms
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
@@ -133,7 +134,7 @@ def _scored(manifest: StudyManifest, predictions: Predictions) -> dict[str, dict
     order = {entry.site: place for place, entry in enumerate(manifest.roster)}
     return {
         setting: {
-            entry.site: _in_outcome_unit(manifest.contract, scored(manifest.task, entry))
+            entry.site: _in_outcome_unit(manifest.contract, scored(manifest.objective, entry))
             for entry in sorted(predictions[setting], key=lambda entry: order.get(entry.site, len(order)))
         }
         for setting in ordered_settings(tuple(predictions))
@@ -141,7 +142,7 @@ def _scored(manifest: StudyManifest, predictions: Predictions) -> dict[str, dict
 
 
 def _in_outcome_unit(contract: DataContract, records: Scored) -> Scored:
-    if records.task != "regression":
+    if records.task != "regression" and not isinstance(records.task, QuantileTerms):
         return records
     from federation.data.encoding import decode_outcome
 

@@ -59,9 +59,9 @@ class ReferenceTraining:
         """The study's network without its weights."""
         return build_model(
             self.manifest.model,
-            task=self.manifest.task,
+            task=self.manifest.objective,
             num_features=len(self.sites[0].training.feature_names),
-            num_outputs=num_outputs(self.manifest.contract, self.manifest.task),
+            num_outputs=num_outputs(self.manifest.contract, self.manifest.objective),
             private=False,
         )
 
@@ -100,7 +100,7 @@ class ReferenceTraining:
         return train_locally(
             model,
             dataset,
-            task=manifest.task,
+            task=manifest.objective,
             schedule=manifest.schedule.model_copy(update={"rounds": 1, "local_steps": steps}),
             round_number=1,
             mechanism=mechanism,
@@ -142,7 +142,7 @@ class ReferenceTraining:
         return train_locally(
             model,
             dataset,
-            task=self.manifest.task,
+            task=self.manifest.objective,
             schedule=schedule,
             round_number=round_number,
             mechanism=None,

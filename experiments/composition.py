@@ -223,6 +223,7 @@ def compose_manifest(
             "cohort": cohort.as_data(),
             "preprocessing": settings.preprocessing,
             "task": definition.task,
+            "task_terms": None if definition.task_terms is None else definition.task_terms.as_data(),
             "model": settings.model.as_data(),
             "schedule": compose_schedule(settings).as_data(),
             "algorithm": settings.algorithm.as_data(),

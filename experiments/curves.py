@@ -17,6 +17,7 @@ from aggregator.report.content import (
 )
 from experiments.bootstrap import wilson_interval
 from experiments.predictions import FloatArray, IndexArray, Scored
+from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTerms
 
 _MOST_POINTS: Final = 200
 """Points of a curve in the report: more are not visible and make the file large."""
@@ -46,8 +47,10 @@ def curves(
             return _binary(setting, records, confidence_level)
         case "multiclass":
             return _multiclass(setting, records, levels)
-        case "regression":
+        case "regression" | "count":
             return _regression(setting, records, unit)
+        case QuantileTerms() | DiscreteTimeTerms() | CoxTerms():
+            return None
         case _:
             assert_never(records.task)
 

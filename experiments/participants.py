@@ -74,6 +74,8 @@ def _case_mix(task: TaskKind, contract: DataContract, test: Scored) -> str:
         return ", ".join(
             f"{level} {count / len(test.outcomes):.0%}" for level, count in zip(levels, counts, strict=True)
         )
+    if task == "survival":
+        return f"{(test.outcomes > 0).mean():.0%} with the event"
     return f"mean {test.outcomes.mean():.3g} (SD {test.outcomes.std():.2g})"
 
 

@@ -134,7 +134,7 @@ def _num_patients(records: Scored) -> int:
 
 def _shares(records: Scored) -> dict[str, int]:
     """Metrics that are shares of patients, and of how many."""
-    shares = {"accuracy": _num_patients(records)} if records.task != "regression" else {}
+    shares = {"accuracy": _num_patients(records)} if records.task in ("binary", "multiclass") else {}
     if records.task == "binary":
         for name, outcome in (("sensitivity", 1), ("specificity", 0)):
             shares[name] = len(np.unique(records.patient_of_record[records.outcomes == outcome]))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import InternalError
-from federation.identifiers import TaskKind
+from federation.models.task_terms import Objective
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
@@ -62,13 +62,13 @@ class Scored:
         patient_of_record: ``[R]`` int64 into the columns of a ``[B, P]`` matrix of resampling weights.
     """
 
-    task: TaskKind
+    task: Objective
     scores: FloatArray = field(repr=False)
     outcomes: FloatArray = field(repr=False)
     patient_of_record: IndexArray = field(repr=False)
 
 
-def scored(task: TaskKind, predictions: SitePredictions) -> Scored:
+def scored(task: Objective, predictions: SitePredictions) -> Scored:
     """One site's records, its patients renumbered without gaps."""
     return Scored(
         task=task,

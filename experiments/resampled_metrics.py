@@ -8,17 +8,16 @@ Axis names: B weightings, P patients, R records, K classes, G groups of tied sco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
+from experiments.patient_sums import Weights, blocks, patient_sums, ratio
 from experiments.predictions import FloatArray, IndexArray, Scored
+from experiments.resampled_counts import count_metrics, quantile_metrics
+from experiments.resampled_survival import survival_metrics
+from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTerms
 
-Weights = NDArray[np.uint16]
-_CELLS_AT_ONCE: Final = 1_000_000
-"""Matrix cells held at a time: 8 MB of float64."""
 _SMALLEST_PROBABILITY: Final = 1e-7
 """Log loss of a float32 score of exactly 0 or 1 stays finite."""
 
@@ -27,7 +26,7 @@ def weighted_metrics(records: Scored, weights: Weights) -> dict[str, FloatArray]
     """Every metric of the task, once per weighting.
 
     Args:
-        records: Scores and outcomes; regression in the unit in which the result is wanted.
+        records: Scores and outcomes; regression and quantiles in the unit in which the result is wanted.
         weights: ``[B, P]``: how often each patient counts.
 
     Returns:
@@ -40,6 +39,12 @@ def weighted_metrics(records: Scored, weights: Weights) -> dict[str, FloatArray]
             return _multiclass(records, weights)
         case "regression":
             return _regression(records, weights)
+        case "count":
+            return count_metrics(records, weights)
+        case QuantileTerms():
+            return quantile_metrics(records, weights, records.task)
+        case DiscreteTimeTerms() | CoxTerms():
+            return survival_metrics(records, weights, records.task)
         case _:
             assert_never(records.task)
 
@@ -47,7 +52,7 @@ def weighted_metrics(records: Scored, weights: Weights) -> dict[str, FloatArray]
 def _binary(records: Scored, weights: Weights) -> dict[str, FloatArray]:
     risk, outcome = records.scores, records.outcomes
     positive = risk >= 0.5  # noqa: PLR2004 - the conventional threshold
-    sums = _patient_sums(
+    sums = patient_sums(
         records,
         weights,
         {
@@ -65,12 +70,12 @@ def _binary(records: Scored, weights: Weights) -> dict[str, FloatArray]:
     return {
         "auroc": auroc,
         "average_precision": precision,
-        "accuracy": _ratio(sums["true_positive"] + sums["true_negative"], n),
-        "sensitivity": _ratio(sums["true_positive"], events),
-        "specificity": _ratio(sums["true_negative"], n - events),
-        "brier": _ratio(sums["brier"], n),
-        "log_loss": _ratio(sums["log_loss"], n),
-        "risk_excess": _ratio(sums["risk"] - events, n),
+        "accuracy": ratio(sums["true_positive"] + sums["true_negative"], n),
+        "sensitivity": ratio(sums["true_positive"], events),
+        "specificity": ratio(sums["true_negative"], n - events),
+        "brier": ratio(sums["brier"], n),
+        "log_loss": ratio(sums["log_loss"], n),
+        "risk_excess": ratio(sums["risk"] - events, n),
     }
 
 
@@ -78,7 +83,7 @@ def _multiclass(records: Scored, weights: Weights) -> dict[str, FloatArray]:
     truth, scores = records.outcomes.astype(np.int64), records.scores
     correct = (scores.argmax(axis=1) == truth).astype(np.float64)
     classes = range(scores.shape[1])
-    sums = _patient_sums(
+    sums = patient_sums(
         records,
         weights,
         {
@@ -89,13 +94,13 @@ def _multiclass(records: Scored, weights: Weights) -> dict[str, FloatArray]:
             **{f"recalled_{level}": correct * (truth == level) for level in classes},
         },
     )
-    recalls = [_ratio(sums[f"recalled_{level}"], sums[f"members_{level}"]) for level in classes]
+    recalls = [ratio(sums[f"recalled_{level}"], sums[f"members_{level}"]) for level in classes]
     aurocs = [_ranked(records, weights, scores[:, level], (truth == level).astype(np.float64))[0] for level in classes]
     return {
-        "accuracy": _ratio(sums["correct"], sums["n"]),
+        "accuracy": ratio(sums["correct"], sums["n"]),
         "macro_recall": _mean_of_defined(recalls),
         "macro_auroc": _mean_of_defined(aurocs),
-        "log_loss": _ratio(sums["log_loss"], sums["n"]),
+        "log_loss": ratio(sums["log_loss"], sums["n"]),
     }
 
 
@@ -103,7 +108,7 @@ def _regression(records: Scored, weights: Weights) -> dict[str, FloatArray]:
     error = records.scores - records.outcomes
     # Centred on the plain mean: the variance is then not the difference of two large numbers.
     centred = records.outcomes - (records.outcomes.mean() if len(error) else 0.0)
-    sums = _patient_sums(
+    sums = patient_sums(
         records,
         weights,
         {
@@ -116,25 +121,14 @@ def _regression(records: Scored, weights: Weights) -> dict[str, FloatArray]:
         },
     )
     n = sums["n"]
-    variance = _ratio(sums["outcome_squared"], n) - _ratio(sums["outcome"], n) ** 2
-    mean_square = _ratio(sums["squared"], n)
+    variance = ratio(sums["outcome_squared"], n) - ratio(sums["outcome"], n) ** 2
+    mean_square = ratio(sums["squared"], n)
     return {
         "rmse": np.sqrt(mean_square),
-        "mae": _ratio(sums["absolute"], n),
-        "r2": 1 - _ratio(mean_square, np.where(variance > 1e-12 * np.maximum(mean_square, 1e-300), variance, 0.0)),
-        "mean_error": _ratio(sums["error"], n),
+        "mae": ratio(sums["absolute"], n),
+        "r2": 1 - ratio(mean_square, np.where(variance > 1e-12 * np.maximum(mean_square, 1e-300), variance, 0.0)),
+        "mean_error": ratio(sums["error"], n),
     }
-
-
-def _patient_sums(records: Scored, weights: Weights, terms: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Weighted sums over records, ``[B]`` each: summed per patient first, then one matrix product."""
-    num_patients = weights.shape[1]
-    per_patient = np.stack(
-        [np.bincount(records.patient_of_record, weights=term, minlength=num_patients) for term in terms.values()],
-        axis=1,
-    )
-    totals = np.concatenate([block.astype(np.float64) @ per_patient for block in _blocks(weights, num_patients)])
-    return dict(zip(terms, totals.T, strict=True))
 
 
 def _ranked(records: Scored, weights: Weights, score: FloatArray, outcome: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -146,7 +140,7 @@ def _ranked(records: Scored, weights: Weights, score: FloatArray, outcome: Float
     descending = score[order]
     starts = np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1]]))
     patients, is_event = records.patient_of_record[order], outcome[order]
-    parts = [_ranked_block(block, patients, is_event, starts) for block in _blocks(weights, len(score))]
+    parts = [_ranked_block(block, patients, is_event, starts) for block in blocks(weights, len(score))]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
@@ -166,23 +160,13 @@ def _ranked_block(
     # A pair of one record with and one without the outcome counts 1 if ordered rightly and 1/2 if tied.
     above_events -= events / 2
     pairs = np.einsum("gb,gb->b", everyone - events, above_events)
-    return _ratio(pairs, num_events * num_others), _ratio(precision_sum, num_events)
-
-
-def _blocks(weights: Weights, width: int) -> list[Weights]:
-    rows = max(1, _CELLS_AT_ONCE // max(1, width))
-    return [weights[start : start + rows] for start in range(0, max(1, len(weights)), rows)]
-
-
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    undefined = np.full(np.broadcast(numerator, denominator).shape, np.nan)
-    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+    return ratio(pairs, num_events * num_others), ratio(precision_sum, num_events)
 
 
 def _mean_of_defined(parts: list[FloatArray]) -> FloatArray:
     stacked = np.stack(parts)
     defined = np.isfinite(stacked)
-    return _ratio(np.where(defined, stacked, 0.0).sum(axis=0), defined.sum(axis=0).astype(np.float64))
+    return ratio(np.where(defined, stacked, 0.0).sum(axis=0), defined.sum(axis=0).astype(np.float64))
 
 
 def _bounded(probability: FloatArray) -> FloatArray:

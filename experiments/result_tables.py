@@ -19,6 +19,14 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "mean_site_accuracy": "accuracy, mean of sites",
     },
     "regression": {"rmse": "RMSE", "mae": "MAE", "r2": "R²"},
+    "count": {"deviance": "deviance", "rmse": "RMSE", "mae": "MAE", "calibration_ratio": "observed / predicted"},
+    "quantile": {"pinball": "pinball loss", "coverage_error": "coverage error", "crossing": "crossed"},
+    "survival": {
+        "concordance": "concordance",
+        "mean_auroc": "AUROC over time",
+        "integrated_brier": "integrated Brier",
+        "mean_site_concordance": "concordance, mean of sites",
+    },
 }
 """By task: metric to the column's title."""
 

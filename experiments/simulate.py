@@ -24,7 +24,7 @@ from experiments.summary import (
 )
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError, CohortiumError, ConfigurationError, StudyInterruptedError
-from federation.identifiers import TaskKind
+from federation.models.task_terms import Objective
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -237,11 +237,12 @@ def _conclude(
 ) -> SimulationSummary:
     """Compare, report and hand everything to the trackers."""
     from aggregator.report.robustness import exclusions
+    from aggregator.report.vocabulary import PRIMARY_METRIC
     from experiments.reporting import write_report
 
     first = runs[0]
     manifest = first.outcome.manifest
-    rows = summary_rows(manifest.task, [run.outcome.predictions for run in runs])
+    rows = summary_rows(manifest.objective, [run.outcome.predictions for run in runs])
     typed = workspace.output / COMMAND_FILE
     command = typed.read_text() if typed.is_file() else ""
     files = write_report(
@@ -266,7 +267,7 @@ def _conclude(
         mlflow_command=mlflow_ui_command(tracking_target(settings, workspace.output)) or None,
         manifest_digest=manifest.digest,
         model_digest=last.model_digest,
-        primary_metric={"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}[manifest.task],
+        primary_metric=PRIMARY_METRIC[manifest.task],
         settings_table=tuple(row for row in rows if row.setting not in OTHER_SCALING),
         exclusions=exclusions(first.outcome.result.rounds),
         bytes_sent_per_round=fmean(entry.bytes_sent for entry in first.outcome.result.rounds),
@@ -275,13 +276,13 @@ def _conclude(
     )
     write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())
     for run in runs:
-        _record(run, workspace.output / f"seed-{run.outcome.seed}", manifest.task)
+        _record(run, workspace.output / f"seed-{run.outcome.seed}", manifest.objective)
     for path in (*files, workspace.output / SUMMARY_FILE):
         first.tracker.record_artefact(path, folder="figures" if path.suffix == ".svg" else "")
     return summary
 
 
-def _record(run: SeedRun, folder: Path, task: TaskKind) -> None:
+def _record(run: SeedRun, folder: Path, task: Objective) -> None:
     """Model, final figures and references of one seed."""
     from federation.study.model_file import model_bytes
 

@@ -34,6 +34,7 @@ from federation.data.encoding import num_outputs
 from federation.data.prepared_features import PreparedFeatures
 from federation.models.build import build_model
 from federation.models.parameters import load
+from federation.models.task_terms import CoxTerms, Objective, QuantileTerms
 from federation.privacy.audit_result import AuditResult
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams, seeded_streams
@@ -219,22 +220,36 @@ def held_out_loss(sites: PreparedSites, manifest: StudyManifest) -> HeldOutLoss 
         return None
     model = build_model(
         manifest.model,
-        task=manifest.task,
+        task=manifest.objective,
         num_features=len(sites.data[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.task),
+        num_outputs=num_outputs(manifest.contract, manifest.objective),
         private=isinstance(manifest.privacy, PatientLevelPrivacy),
     )
-    name = "rmse" if manifest.task == "regression" else "log_loss"
 
     def loss(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> float:
         load(model, parameters)
         found = [
-            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.task, score_bins=_OBSERVED_BINS)
+            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.objective, score_bins=_OBSERVED_BINS)
             for site in sites.data
         ]
-        return reduce(add, found).derive()[name]
+        return loss_of(manifest.objective, reduce(add, found).derive())
 
     return loss
+
+
+def loss_of(task: Objective, figures: Mapping[str, float]) -> float:
+    """The figure that a gate looks at: lower is better."""
+    match task:
+        case "regression":
+            return figures["rmse"]
+        case "count":
+            return figures["deviance"]
+        case QuantileTerms():
+            return figures["pinball"]
+        case CoxTerms():
+            return 1 - figures["concordance"]
+        case _:
+            return figures["log_loss"]
 
 
 def observer(sites: PreparedSites, manifest: StudyManifest) -> Observe | None:
@@ -248,16 +263,16 @@ def observer(sites: PreparedSites, manifest: StudyManifest) -> Observe | None:
         return None
     model = build_model(
         manifest.model,
-        task=manifest.task,
+        task=manifest.objective,
         num_features=len(sites.data[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.task),
+        num_outputs=num_outputs(manifest.contract, manifest.objective),
         private=isinstance(manifest.privacy, PatientLevelPrivacy),
     )
 
     def observe(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> Mapping[str, float]:
         load(model, parameters)
         found = [
-            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.task, score_bins=_OBSERVED_BINS)
+            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.objective, score_bins=_OBSERVED_BINS)
             for site in sites.data
         ]
         return reduce(add, found).derive()
@@ -277,7 +292,7 @@ def _predict(
     load(model, parameters)
     return SitePredictions(
         site=site.site,
-        scores=predict(model, site.test, task=manifest.task),
+        scores=predict(model, site.test, task=manifest.objective),
         outcomes=site.test.outcomes,
         patient_index=site.test.patient_index,
     )

@@ -15,6 +15,7 @@ from experiments.predictions import SitePredictions, joined, scored
 from experiments.settings import PatientLevelChoice, SimulationSettings, SiteLevelChoice
 from federation.documents import Document
 from federation.identifiers import TaskKind
+from federation.models.task_terms import Objective
 
 POOLED_AT_SITES: Final = "pooled_at_sites"
 """A recipe's pooled model on test records as each site scales them: what FLamby publishes by site."""
@@ -94,7 +95,7 @@ class SimulationSummary(Document):
 
 
 def summary_rows(
-    task: TaskKind, by_seed: Sequence[Mapping[str, tuple[SitePredictions, ...]]]
+    task: Objective, by_seed: Sequence[Mapping[str, tuple[SitePredictions, ...]]]
 ) -> tuple[SettingRow, ...]:
     """One row per training setting, from the predictions of every seed.
 
@@ -105,7 +106,7 @@ def summary_rows(
     return tuple(_row(task, name, [run[name] for run in by_seed]) for name in SETTINGS if name in by_seed[0])
 
 
-def _row(task: TaskKind, name: str, runs: Sequence[tuple[SitePredictions, ...]]) -> SettingRow:
+def _row(task: Objective, name: str, runs: Sequence[tuple[SitePredictions, ...]]) -> SettingRow:
     overall = [_overall(task, predictions) for predictions in runs]
     names = sorted(set.intersection(*(set(metrics) for metrics in overall)))
     values = {metric: tuple(metrics[metric] for metrics in overall) for metric in names}
@@ -119,7 +120,7 @@ def _row(task: TaskKind, name: str, runs: Sequence[tuple[SitePredictions, ...]])
     )
 
 
-def _overall(task: TaskKind, predictions: tuple[SitePredictions, ...]) -> dict[str, float]:
+def _overall(task: Objective, predictions: tuple[SitePredictions, ...]) -> dict[str, float]:
     entries = tuple(scored(task, entry) for entry in predictions)
     metrics = point_metrics(joined(entries))
     by_site = [point_metrics(entry) for entry in entries]

@@ -14,9 +14,10 @@ from typing import Annotated, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import expit, ndtr, softmax
+from scipy.special import ndtr
 
 from experiments.partition import size_shares, whole_sizes
+from experiments.synthetic_outcomes import draw_outcomes
 from experiments.true_model import DEPARTURE, TrueModel, depart, draw_truth
 from federation.data.contract import (
     Binary,
@@ -29,7 +30,7 @@ from federation.data.contract import (
     Ordinal,
     Variable,
 )
-from federation.data.encoding import decode_outcome, encode_features, feature_names, num_outputs
+from federation.data.encoding import encode_features, feature_names, num_outputs
 from federation.documents import Document
 from federation.errors import ConfigurationError
 from federation.identifiers import TaskKind
@@ -101,7 +102,7 @@ def draw_hospitals(
     common = draw_truth(
         np.concatenate(features),
         task=task,
-        num_outputs=num_outputs(contract, task),
+        num_outputs=num_outputs(contract, "multiclass") if task == "multiclass" else 1,
         signal=settings.signal,
         prevalence=settings.prevalence,
         generator=streams.stream("coefficients"),
@@ -116,7 +117,7 @@ def draw_hospitals(
         feature_names=feature_names(contract),
         common=common,
         sites=truths,
-        residual=settings.residual if task == "regression" else 0.0,
+        residual=settings.residual if task in {"regression", "quantile"} else 0.0,
     )
     hospitals = tuple(
         _finish(
@@ -133,9 +134,14 @@ def draw_hospitals(
 
 
 def _check_task(contract: DataContract, task: TaskKind) -> None:
-    kinds = {"binary": ("binary",), "multiclass": ("categorical", "ordinal"), "regression": ("continuous", "integer")}[
-        task
-    ]
+    kinds = {
+        "binary": ("binary",),
+        "multiclass": ("categorical", "ordinal"),
+        "regression": ("continuous", "integer"),
+        "count": ("integer",),
+        "quantile": ("continuous", "integer"),
+        "survival": ("time_to_event",),
+    }[task]
     if contract.outcome.kind not in kinds:
         raise ConfigurationError(
             f"expected an outcome of kind {' or '.join(kinds)} for task {task}, "
@@ -223,39 +229,9 @@ def _finish(
     return Records(
         site=records.site,
         patient_keys=records.patient_keys,
-        values={**values, contract.outcome.name: outcomes},
+        values={**values, **outcomes},
         index_dates=records.index_dates,
     )
-
-
-def draw_outcomes(
-    contract: DataContract, predictor: FloatArray, *, model: TrueModel, generator: np.random.Generator
-) -> FloatArray:
-    """Draw outcomes from a true model.
-
-    Args:
-        contract: Says what the outcome is.
-        predictor: ``[R]`` linear predictor of the true model.
-        model: The true model.
-        generator: A stream of its own.
-
-    Returns:
-        ``[R]`` outcomes in the contract's terms.
-    """
-    match model.task:
-        case "binary":
-            return (generator.random(len(predictor)) < expit(predictor[:, 0])).astype(np.float64)
-        case "multiclass":
-            below = np.cumsum(softmax(predictor, axis=1), axis=1)
-            chosen = (generator.random((len(predictor), 1)) > below).sum(axis=1)
-            return np.minimum(chosen, predictor.shape[1] - 1).astype(np.float64)
-        case "regression":
-            scaled = predictor[:, 0] + model.residual * generator.standard_normal(len(predictor))
-            numbers = decode_outcome(contract, scaled)
-            outcome = contract.outcome
-            if isinstance(outcome, Continuous | Integer):
-                numbers = np.clip(numbers, outcome.minimum, outcome.maximum)
-            return np.rint(numbers) if isinstance(outcome, Integer) else numbers
 
 
 def _with_missing(

@@ -83,7 +83,7 @@ def draw_truth(
             "expected variables that differ between patients, got none",
             remedy="draw more patients, or use another contract",
         )
-    drawn *= (signal * (_REGRESSION_SIGNAL if task == "regression" else 1.0) / spread)[:, None]
+    drawn *= (signal * (_REGRESSION_SIGNAL if task in {"regression", "quantile"} else 1.0) / spread)[:, None]
     predictor = features @ drawn.T
     intercepts = -predictor.mean(axis=0)
     if task == "binary":

@@ -35,8 +35,11 @@ VariableName = Annotated[str, AfterValidator(_check_name)]
 RoundNumber = Annotated[int, Field(ge=1)]
 """One exchange from invitation to new global parameters; starts at 1."""
 
-TaskKind = Literal["binary", "multiclass", "regression"]
+TaskKind = Literal["binary", "multiclass", "regression", "count", "quantile", "survival"]
 """What kind of outcome is predicted."""
+
+PaidTask = Literal["binary", "multiclass", "regression"]
+"""Tasks whose evaluation a private study can pay for: there are tables of counts for them."""
 
 Provenance = Literal["synthetic", "public", "patients"]
 """Where a cohort comes from. ``patients``: real and not public; seeds and raw metrics are refused on such a cohort."""

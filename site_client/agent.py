@@ -91,9 +91,9 @@ class SiteAgent:
         self._algorithm = build_algorithm(self._manifest.algorithm)
         self._model = build_model(
             self._manifest.model,
-            task=self._manifest.task,
+            task=self._manifest.objective,
             num_features=len(self._data.training.feature_names),
-            num_outputs=num_outputs(self._manifest.contract, self._manifest.task),
+            num_outputs=num_outputs(self._manifest.contract, self._manifest.objective),
             private=self._is_private,
         )
         self._num_parameters = len(flatten(self._model))
@@ -230,7 +230,7 @@ class SiteAgent:
         training = train_locally(
             self._model,
             prepared_dataset(self._data.training, prepared),
-            task=manifest.task,
+            task=manifest.objective,
             schedule=manifest.schedule,
             round_number=round_number,
             mechanism=manifest.mechanism(self._site) if self._is_private else None,
@@ -255,7 +255,7 @@ class SiteAgent:
         total = noisy_gradient_sum(
             self._model.train(),
             prepared_dataset(self._data.training, prepared),
-            task=self._manifest.task,
+            task=self._manifest.objective,
             mechanism=self._manifest.mechanism(self._site),
             share=share,
             streams=self._streams.child("training", self._site).child("distributed", round_number),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from federation.data.cohort import CohortDefinition
-from federation.data.contract import Continuous, DataContract, ForbidMissing, Integer, Variable
+from federation.data.contract import Continuous, DataContract, ForbidMissing, Integer, TimeToEvent, Variable
 from federation.errors import CohortTooSmallError, ImplausibleValueError, PatientKeyError, RecordsError
 from site_client.division import dates_as_numbers, divide
 from site_client.patients import Attrition, Cohort, Records
@@ -254,7 +254,8 @@ def _assess_cohort(records: Records, *, contract: DataContract, definition: Coho
 
 
 def _one_class(eligible: Records, training: Records, contract: DataContract) -> tuple[Notice, ...]:
-    name = contract.outcome.name
+    outcome = contract.outcome
+    name = outcome.event if isinstance(outcome, TimeToEvent) else outcome.name
     for records, whom in ((eligible, "all eligible records"), (training, "all training records")):
         if len(records) and len(np.unique(records.values[name])) == 1:
             text = f"{name}: {whom} have the same outcome; the site cannot measure discrimination or learn it alone"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from federation.identifiers import TaskKind
+from federation.models.task_terms import Objective
 from federation.privacy.distributed import NoiseShare, noisy_share
 from federation.privacy.independence import check_independence, check_memory, memory_of
 from federation.privacy.promise import MechanismSpec
@@ -20,7 +20,7 @@ def noisy_gradient_sum(
     model: nn.Module,
     dataset: PatientDataset,
     *,
-    task: TaskKind,
+    task: Objective,
     mechanism: MechanismSpec,
     share: NoiseShare,
     streams: RandomStreams,

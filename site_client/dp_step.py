@@ -22,8 +22,8 @@ from opacus import GradSampleModule
 from torch import nn
 
 from federation.errors import InternalError
-from federation.identifiers import TaskKind
 from federation.models.losses import record_losses
+from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, FloatArray, clipped_sum
 from site_client.patients import IndexArray, PatientDataset
 
@@ -56,7 +56,7 @@ class PatientGradients:
         model: nn.Module,
         dataset: PatientDataset,
         *,
-        task: TaskKind,
+        task: Objective,
         pass_records: int = SHORTEST_PASS,
         grid_bits: int = GRID_BITS,
         room: float = 0.0,
@@ -65,7 +65,7 @@ class PatientGradients:
         self._parameters = list(model.parameters())
         self._size = sum(parameter.numel() for parameter in self._parameters)
         self._dataset = dataset
-        self._task: TaskKind = task
+        self._task: Objective = task
         self._grid_bits = grid_bits
         self._room = room
         fitting = _GRADIENT_BYTES // max(1, _BYTES_PER_VALUE * self._size)

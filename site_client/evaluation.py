@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from federation.identifiers import TaskKind
 from federation.models.losses import scores
 from federation.models.metrics import MetricSums, metric_sums
+from federation.models.task_terms import Objective
 from site_client.patients import PatientDataset
 
 _RECORDS: Final = 256
 """Records of every pass, filled up with zeros: the last bits of a score must not depend on the number of other records."""
 
 
-def predict(model: nn.Module, dataset: PatientDataset, *, task: TaskKind) -> NDArray[np.float32]:
+def predict(model: nn.Module, dataset: PatientDataset, *, task: Objective) -> NDArray[np.float32]:
     """What the model says about each record. Stays at the site.
 
     Args:
@@ -50,7 +50,7 @@ def _one_pass(features: NDArray[np.float32]) -> torch.Tensor:
     return filled
 
 
-def evaluate(model: nn.Module, dataset: PatientDataset, *, task: TaskKind, score_bins: int) -> MetricSums:
+def evaluate(model: nn.Module, dataset: PatientDataset, *, task: Objective, score_bins: int) -> MetricSums:
     """Additive performance over the data set's records.
 
     Args:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from federation.data.cohort import CohortDefinition
 from federation.data.contract import DataContract
 from federation.data.encoding import encode_features, encode_outcome, feature_names
+from federation.data.survival import encode_times
 from federation.errors import InternalError, MappingError
 from federation.identifiers import TaskKind
 from site_client.data_checks import Assessment, assess
@@ -115,10 +117,16 @@ def encode(records: Records, *, contract: DataContract, definition: CohortDefini
     ordered = records.rows(rows)
     return PatientDataset(
         features=encode_features(contract, ordered.values),
-        outcomes=encode_outcome(contract, task, ordered.values[contract.outcome.name]),
+        outcomes=_outcomes(contract, task, ordered),
         patient_index=patient_index,
         feature_names=feature_names(contract),
     )
+
+
+def _outcomes(contract: DataContract, task: TaskKind, records: Records) -> NDArray[np.float32]:
+    if task == "survival":
+        return encode_times(contract, records.values)
+    return encode_outcome(contract, task, records.values[contract.outcome.name])
 
 
 def standardise(data: SiteData) -> SiteData:

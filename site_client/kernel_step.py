@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from federation.errors import InvalidInputError
-from federation.identifiers import TaskKind
 from federation.models.stacked.network import StackedNetwork
 from federation.models.stacked.sinks import RecordGradients
+from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, FloatArray
 from federation.privacy.summation import (
     LONGEST_PASS,
@@ -74,7 +74,7 @@ class KernelGradients:
         theta: Tensor,
         dataset: PatientDataset,
         *,
-        task: TaskKind,
+        task: Objective,
         pass_records: int,
         grid_bits: int = GRID_BITS,
     ) -> None:
@@ -84,7 +84,7 @@ class KernelGradients:
                 remedy="declare the true number of patients, or narrow the cohort",
             )
         self._model, self._network, self._theta, self._dataset = model, network, theta, dataset
-        self._task: TaskKind = task
+        self._task: Objective = task
         self._grid_bits = grid_bits
         self._records = min(LONGEST_PASS, max(SHORTEST_PASS, pass_records))
         self._features = torch.zeros((1, self._records, dataset.features.shape[1]))

@@ -74,7 +74,7 @@ def exact_counts(
     """
     layout = count_layout(manifest)
     kept = first_records(dataset.patient_index, noise.max_records_per_patient)
-    said = predict(model, prepared_dataset(dataset, prepared), task=manifest.task).astype(np.float64)[kept]
+    said = predict(model, prepared_dataset(dataset, prepared), task=manifest.objective).astype(np.float64)[kept]
     cells = _cells(layout, said, dataset.outcomes[kept].astype(np.float64))
     parts = [_count(cells, layout.cells)]
     for variable, levels in layout.subgroups:

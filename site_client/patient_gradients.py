@@ -13,8 +13,8 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor, nn
 
-from federation.identifiers import TaskKind
 from federation.models.stacked.network import stacked_network
+from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, FloatArray
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.summation import leaves_room
@@ -39,7 +39,7 @@ def patient_gradients(
     model: nn.Module,
     dataset: PatientDataset,
     *,
-    task: TaskKind,
+    task: Objective,
     mechanism: MechanismSpec,
     grid_bits: int = GRID_BITS,
     theta: Tensor | None = None,

@@ -14,6 +14,8 @@ from federation.data.contract import (
     ImputeMissing,
     Integer,
     Ordinal,
+    Outcome,
+    TimeToEvent,
     Variable,
 )
 from federation.governance.plain_text import plain
@@ -32,6 +34,9 @@ _TASKS: Final = {
     "binary": "the probability of an outcome that happens or does not",
     "multiclass": "the probability of each of several outcomes",
     "regression": "a number",
+    "count": "how often something is to be expected",
+    "quantile": "how large a number is at most, at agreed probabilities",
+    "survival": "the time to an event, or its risk over time",
 }
 
 
@@ -39,6 +44,12 @@ def variable_in_words(variable: Variable) -> str:
     """Name, kind, range and what happens where it is missing. Everything in it is of the public contract."""
     about = f" ({plain(variable.description)})" if variable.description else ""
     return f"{variable.name}{about}: {_kind(variable)}; {_missing(variable)}"
+
+
+def outcome_in_words(outcome: Outcome) -> str:
+    """As :func:`variable_in_words`; of an outcome in time, all columns that a site supplies."""
+    columns = outcome.columns if isinstance(outcome, TimeToEvent) else (outcome,)
+    return "; ".join(map(variable_in_words, columns))
 
 
 def criterion_in_words(criterion: Criterion) -> str:

@@ -13,7 +13,7 @@ from federation.governance.proposals import Proposal, SignedProposal
 from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy, SiteLevelPrivacy
 from site_client.ledger_room import LedgerRoom
-from site_client.plain_words import cohort_in_words, model_in_words, task_in_words, variable_in_words
+from site_client.plain_words import cohort_in_words, model_in_words, outcome_in_words, task_in_words, variable_in_words
 from site_client.policy import SitePolicy
 from site_client.policy_check import Violation, check
 from site_client.what_leaves import what_leaves, what_stays
@@ -118,7 +118,7 @@ def _company(proposal: Proposal, site: str) -> tuple[str, ...]:
 
 def _variables(proposal: Proposal) -> tuple[str, ...]:
     contract = proposal.manifest.contract
-    outcome = f"to be predicted: {variable_in_words(contract.outcome)}"
+    outcome = f"to be predicted: {outcome_in_words(contract.outcome)}"
     key = f"{contract.patient_key} keeps the records of a patient together; it is used here and never leaves"
     return (*map(variable_in_words, contract.variables), outcome, key)
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from federation.data.contract import DataContract, TimeToEvent
 from federation.data.encoding import decode_outcome
 from federation.documents import Document
 from federation.errors import CohortTooSmallError, InternalError
@@ -52,8 +53,9 @@ class LocalScores:
     Attributes:
         performance: Over all scored records.
         patient_keys: ``[R]``.
-        scores: ``[R]`` probability or prediction in the outcome's unit; ``[R, K]`` class probabilities.
-        outcomes: ``[R]`` in the contract's terms.
+        scores: ``[R]`` probability, count, log relative hazard or prediction in the outcome's unit; ``[R, K]`` class probabilities,
+            quantiles in the outcome's unit, or probabilities to be event-free at each edge.
+        outcomes: ``[R]`` in the contract's terms; ``[R, 2]`` time from entry and event, of an outcome in time.
     """
 
     performance: LocalPerformance
@@ -94,11 +96,14 @@ def scores_csv(scores: LocalScores, manifest: StudyManifest) -> str:
     """Scores as CSV, one line a record: patient key, score or one column for each level, outcome. Identifies patients."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    outcome = manifest.contract.outcome
+    outcomes = scores.outcomes if scores.outcomes.ndim > 1 else scores.outcomes[:, None]
+    outcome_names = [outcome.name, outcome.event] if isinstance(outcome, TimeToEvent) else [outcome.name]
     columns = scores.scores if scores.scores.ndim > 1 else scores.scores[:, None]
     names = ["score"] if scores.scores.ndim == 1 else [f"score_{level}" for level in range(columns.shape[1])]
-    writer.writerow([manifest.contract.patient_key, *names, manifest.contract.outcome.name])
-    for key, row, outcome in zip(scores.patient_keys, columns, scores.outcomes, strict=True):
-        writer.writerow([key, *(repr(float(value)) for value in row), repr(float(outcome))])
+    writer.writerow([manifest.contract.patient_key, *names, *outcome_names])
+    for key, row, truth in zip(scores.patient_keys, columns, outcomes, strict=True):
+        writer.writerow([key, *(repr(float(value)) for value in (*row, *truth))])
     return text.getvalue()
 
 
@@ -113,8 +118,8 @@ def _cohort(manifest: StudyManifest, source: RecordSource, *, site: str, today: 
 def _scored(model: StudyModel, dataset: PatientDataset, records: Records, *, site: str, whom: Whom) -> LocalScores:
     manifest, module = model.manifest, model.module()
     contract = manifest.contract
-    sums = evaluate(module, dataset, task=manifest.task, score_bins=manifest.evaluation.score_bins)
-    said = predict(module, dataset, task=manifest.task).astype(np.float64)
+    sums = evaluate(module, dataset, task=manifest.objective, score_bins=manifest.evaluation.score_bins)
+    said = predict(module, dataset, task=manifest.objective).astype(np.float64)
     order, _ = patient_order(records, split_key=manifest.cohort.split_key)
     return LocalScores(
         performance=LocalPerformance(
@@ -127,9 +132,17 @@ def _scored(model: StudyModel, dataset: PatientDataset, records: Records, *, sit
             metrics=sums.derive() | _by_rank(manifest, said, dataset.outcomes),
         ),
         patient_keys=records.patient_keys[order],
-        scores=decode_outcome(contract, said) if manifest.task == "regression" else said,
-        outcomes=records.values[contract.outcome.name][order],
+        scores=decode_outcome(contract, said) if manifest.task in {"regression", "quantile"} else said,
+        outcomes=_outcomes(contract, records)[order],
     )
+
+
+def _outcomes(contract: DataContract, records: Records) -> NDArray[np.float64]:
+    outcome = contract.outcome
+    if not isinstance(outcome, TimeToEvent):
+        return records.values[outcome.name]
+    entry = 0.0 if outcome.entry is None else records.values[outcome.entry]
+    return np.stack([records.values[outcome.name] - entry, records.values[outcome.event]], axis=1)
 
 
 def _by_rank(manifest: StudyManifest, scores: NDArray[np.float64], outcomes: NDArray[np.float32]) -> dict[str, float]:

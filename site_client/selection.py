@@ -18,6 +18,7 @@ from federation.data.contract import (
     ForbidMissing,
     Integer,
     Ordinal,
+    TimeToEvent,
     Variable,
 )
 from federation.errors import ManifestError, RecordsError
@@ -41,7 +42,8 @@ def select(records: Records, *, contract: DataContract, definition: CohortDefini
     """The records that enter the study, and an attrition table that stays at the site.
 
     In this order: values outside their range are treated as the contract says; inclusion and exclusion criteria; records without
-    an index date; records with a missing value that the contract excludes; the record cap.
+    an index date; records with a missing value that the contract excludes, or whose
+    follow-up ends before it began; the record cap.
 
     Args:
         records: As a source gives them.
@@ -106,6 +108,13 @@ def _conditions(records: Records, contract: DataContract, definition: CohortDefi
     for variable in contract.columns:
         if isinstance(variable.missing, ExcludeMissing):
             yield f"{variable.name} present", ~np.isnan(records.values[variable.name])
+    outcome = contract.outcome
+    if isinstance(outcome, TimeToEvent) and outcome.entry is not None:
+        # Missing times were left out before, or are an error of their own.
+        yield (
+            f"{outcome.name} not before {outcome.entry}",
+            ~(records.values[outcome.name] < records.values[outcome.entry]),
+        )
 
 
 def _meets(criterion: Criterion, contract: DataContract, records: Records) -> Mask:

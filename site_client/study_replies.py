@@ -58,7 +58,7 @@ def exact_metrics(
     sums = evaluate(
         model,
         prepared_dataset(data.test, prepared),
-        task=manifest.task,
+        task=manifest.objective,
         score_bins=manifest.evaluation.score_bins,
     )
     return Envelope(

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from federation.algorithms.fedavg import LocalRound
 from federation.errors import CohortTooSmallError, InternalError, ModelRefusedError, NonFiniteModelError
-from federation.identifiers import TaskKind
-from federation.models.losses import record_losses
+from federation.models.losses import batch_loss
 from federation.models.parameters import Vector, flat_parameters, flatten
 from federation.models.stacked.network import stacked_network
+from federation.models.task_terms import Objective
 from federation.privacy.accounting import round_event
 from federation.privacy.events import PrivacyEvent
 from federation.privacy.independence import BATCH_NORM, check_independence, check_memory, memory_of
@@ -70,7 +70,7 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
     model: nn.Module,
     dataset: PatientDataset,
     *,
-    task: TaskKind,
+    task: Objective,
     schedule: Schedule,
     round_number: int,
     mechanism: MechanismSpec | None,
@@ -150,7 +150,7 @@ def _private_gradients(
     model: nn.Module,
     dataset: PatientDataset,
     *,
-    task: TaskKind,
+    task: Objective,
     theta: Tensor,
     mechanism: MechanismSpec,
     streams: RandomStreams,
@@ -173,7 +173,7 @@ def _plain_gradients(
     model: nn.Module,
     dataset: PatientDataset,
     *,
-    task: TaskKind,
+    task: Objective,
     schedule: Schedule,
     round_number: int,
     streams: RandomStreams,
@@ -186,7 +186,7 @@ def _plain_gradients(
         batch = dataset.patients(patients)
         _check_batch_norm(model, batch.num_records)
         outputs = model(torch.from_numpy(batch.features))
-        loss = record_losses(task, outputs, torch.from_numpy(batch.outcomes)).mean()
+        loss = batch_loss(task, outputs, torch.from_numpy(batch.outcomes))
         yield _flat(torch.autograd.grad(loss, parameters))
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from aggregator.release.finished_study import FinishedStudy
 from aggregator.report.content import Estimate, PrivacyStatement, SettingPerformance, StudyReport
+from aggregator.report.task_facts import terms_facts
 from federation.data.contract import Categorical, Continuous, ImputeMissing, Integer, Ordinal, Variable
 from federation.governance.releases import Parity
 from federation.study.manifest import StudyManifest
@@ -78,6 +79,9 @@ def _task(manifest: StudyManifest) -> Sequence[str]:
         "binary": "the probability of",
         "multiclass": "the probability of each level of",
         "regression": "the value of",
+        "count": "the expected count of",
+        "quantile": "quantiles of",
+        "survival": "event-free survival, or the risk, of",
     }[manifest.task]
     lines = [
         f"For a record, {said} `{outcome.name}`"
@@ -85,6 +89,7 @@ def _task(manifest: StudyManifest) -> Sequence[str]:
     ]
     if isinstance(outcome, Categorical | Ordinal):
         lines.append("Levels: " + ", ".join(_plain(str(level)) for level in outcome.levels) + ".")
+    lines += [f"{fact.label}: {fact.value}. {fact.explanation}" for fact in terms_facts(manifest)]
     if isinstance(outcome, Continuous | Integer):
         lines.append(f"Unit: {_plain(outcome.unit)}; plausible range {outcome.minimum:g} to {outcome.maximum:g}.")
     return lines

@@ -5,8 +5,9 @@ The graph is put together from the few layers that :mod:`federation.models.build
 or 1, coded ones as the index of their level, NaN for a missing value. A value that the contract does not let be missing makes
 the score NaN. What is outside a variable's plausible range is not refused here: whoever feeds the graph checks records.
 
-Its output ``score`` is the probability of outcome 1 ``[R]``, class probabilities ``[R, K]``, or the prediction in the
-outcome's unit ``[R]`` float64.
+Its output ``score`` is the probability of outcome 1 ``[R]``, class probabilities ``[R, K]``, the prediction in the outcome's unit
+``[R]`` float64, the expected count ``[R]``, quantiles in the outcome's unit ``[R, K]`` float64, probabilities to be event-free at
+each edge ``[R, K]``, or log relative hazards ``[R]`` (Cox).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.release.feature_table import FeatureTable, feature_table
-from federation.data.encoding import decode_outcome
+from aggregator.release.onnx_scores import add_counts, add_decoded, add_survival
 from federation.errors import MissingDependencyError, ReleaseRefusedError
+from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTerms
 from federation.study.model_file import StudyModel
 
 if TYPE_CHECKING:
@@ -52,8 +54,10 @@ def export_onnx(model: StudyModel) -> bytes:
     return graph.to_bytes(
         name=manifest.study,
         width=len(manifest.contract.variables),
-        output=_DOUBLE if manifest.task == "regression" else _FLOAT,
-        rank=2 if manifest.task == "multiclass" else 1,
+        output=_DOUBLE if manifest.task in {"regression", "quantile"} else _FLOAT,
+        rank=2
+        if manifest.task in {"multiclass", "quantile"} or isinstance(manifest.task_terms, DiscreteTimeTerms)
+        else 1,
         notes={
             "cohortium.manifest_digest": manifest.digest,
             "cohortium.variables": json.dumps([variable.as_data() for variable in manifest.contract.variables]),
@@ -153,16 +157,21 @@ def _network(graph: _Graph, features: str, module: nn.Module) -> str:
 
 def _scores(graph: _Graph, outputs: str, model: StudyModel) -> None:
     contract = model.manifest.contract
-    match model.manifest.task:
+    match model.manifest.objective:
+        case "count":
+            add_counts(graph, _flat(graph, outputs))
+        case QuantileTerms():
+            add_decoded(graph, outputs, contract)
+        case DiscreteTimeTerms() as terms:
+            add_survival(graph, outputs, terms)
+        case CoxTerms():
+            graph.add("Identity", _flat(graph, outputs), output="score")
         case "multiclass":
             graph.add("Softmax", outputs, output="score", axis=1)
         case "binary":
             graph.add("Sigmoid", _flat(graph, outputs), output="score")
         case "regression":
-            location, edge = decode_outcome(contract, np.array([0.0, 1.0]))
-            wide = graph.add("Cast", _flat(graph, outputs), to=_DOUBLE)
-            stretched = graph.add("Mul", wide, graph.constant(np.array(edge - location)))
-            graph.add("Add", stretched, graph.constant(np.array(location)), output="score")
+            add_decoded(graph, _flat(graph, outputs), contract)
 
 
 def _flat(graph: _Graph, outputs: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from federation.errors import InternalError
+from federation.models.intercepts import IntervalIntercepts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,5 +105,6 @@ _WRITERS: dict[type[nn.Module], Callable[[GraphBuilder, str, Any], str]] = {
     nn.MaxPool2d: lambda graph, inputs, _: graph.add("MaxPool", inputs, kernel_shape=[2, 2], strides=[2, 2]),
     nn.ReLU: lambda graph, inputs, _: graph.add("Relu", inputs),
     nn.Tanh: lambda graph, inputs, _: graph.add("Tanh", inputs),
+    IntervalIntercepts: lambda graph, inputs, layer: graph.add("Add", inputs, *_weights(graph, layer, "shift")),
     nn.GELU: lambda graph, inputs, _: graph.add("Gelu", inputs),
 }

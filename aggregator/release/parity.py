@@ -76,8 +76,12 @@ def model_scores(model: StudyModel, values: Mapping[str, FloatArray]) -> FloatAr
     if model.prepared is not None:
         features = model.prepared.apply(features)
     with torch.no_grad():
-        found = scores(manifest.task, model.module()(torch.tensor(features))).numpy()
-    return decode_outcome(manifest.contract, found) if manifest.task == "regression" else found.astype(np.float64)
+        found = scores(manifest.objective, model.module()(torch.tensor(features))).numpy()
+    return (
+        decode_outcome(manifest.contract, found)
+        if manifest.task in {"regression", "quantile"}
+        else found.astype(np.float64)
+    )
 
 
 def run_graph(graph: bytes, records: FloatArray) -> FloatArray:
@@ -120,7 +124,7 @@ def _drawn(variable: Variable, number: int, streams: RandomStreams) -> FloatArra
 
 
 def _unit(model: StudyModel) -> float:
-    if model.manifest.task != "regression":
+    if model.manifest.task not in {"regression", "quantile"}:
         return 1.0
     zero, one = decode_outcome(model.manifest.contract, np.array([0.0, 1.0]))
     return float(one - zero)

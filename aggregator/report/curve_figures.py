@@ -19,7 +19,9 @@ def curve_figures(report: StudyReport) -> tuple[Picture, ...]:
             return _binary(report, [entry for entry in report.curves if isinstance(entry, BinaryCurves)])
         case "multiclass":
             return _multiclass(report, [entry for entry in report.curves if isinstance(entry, MulticlassCurves)])
-        case "regression":
+        case "quantile" | "survival":
+            return ()
+        case "regression" | "count":
             return _regression(report, [entry for entry in report.curves if isinstance(entry, RegressionCurves)])
         case _:
             assert_never(report.task)

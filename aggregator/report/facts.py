@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from aggregator.report.content import Fact, RoundPoint
 from aggregator.report.robustness import aggregation_facts
+from aggregator.report.task_facts import terms_facts
 from aggregator.report.wire import compression_facts
 from federation.data.cohort import Criterion
 from federation.models.spec import CnnSpec, LinearSpec, MlpSpec
@@ -20,6 +21,9 @@ _MODEL_OF_TASK = {
     "binary": "Logistic regression",
     "multiclass": "Multinomial logistic regression",
     "regression": "Linear regression",
+    "count": "Poisson regression",
+    "quantile": "Linear quantile regression",
+    "survival": "Linear survival model",
 }
 _OPTIMISER_TITLES = {"sgd": "SGD", "adam": "Adam"}
 _ALGORITHM_TITLES = {
@@ -61,7 +65,7 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def training_facts(manifest: StudyManifest) -> tuple[Fact, ...]:
     """Cohort, model and training of a study, in words."""
-    return (*_cohort_facts(manifest), _model_fact(manifest), *_schedule_facts(manifest))
+    return (*_cohort_facts(manifest), _model_fact(manifest), *terms_facts(manifest), *_schedule_facts(manifest))
 
 
 def _cohort_facts(manifest: StudyManifest) -> tuple[Fact, ...]:

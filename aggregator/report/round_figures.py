@@ -35,7 +35,8 @@ def round_figures(report: StudyReport) -> tuple[Picture, ...]:
 
 
 def _round_metrics(report: StudyReport) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((report.primary_metric, "log_loss" if report.task != "regression" else "mae")))
+    second = {"regression": "mae", "count": "rmse", "quantile": "coverage_error"}.get(report.task, "log_loss")
+    return tuple(dict.fromkeys((report.primary_metric, second)))
 
 
 def _metric_picture(rounds: Sequence[RoundPoint], name: str) -> Picture:

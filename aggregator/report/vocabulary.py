@@ -5,30 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from aggregator.report.metric import Metric
+from aggregator.report.task_metrics import TASK_METRICS
 from federation.identifiers import TaskKind
 from federation.privacy.audit_result import AuditKind, AuditResult
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is called, read and rounded.
-
-    Args:
-        name: Key in the report's data.
-        title: Column heading.
-        explanation: One sentence for a reader from another field.
-        higher_is_better: Direction; ``None`` where zero is best.
-        extra_digits: Decimals beyond the report's usual number.
-        in_outcome_unit: Whether it is in the unit of the outcome, so that its digits depend on its size.
-    """
-
-    name: str
-    title: str
-    explanation: str
-    higher_is_better: bool | None = True
-    extra_digits: int = 0
-    in_outcome_unit: bool = False
-
 
 _METRICS: Final = (
     Metric(
@@ -106,11 +86,19 @@ _METRICS: Final = (
         higher_is_better=None,
         in_outcome_unit=True,
     ),
+    *TASK_METRICS,
     Metric("prevalence", "Frequency of the outcome", "Share of records with the outcome.", higher_is_better=None),
 )
 METRICS: Final = {metric.name: metric for metric in _METRICS}
 
-PRIMARY_METRIC: Final[dict[TaskKind, str]] = {"binary": "auroc", "multiclass": "accuracy", "regression": "rmse"}
+PRIMARY_METRIC: Final[dict[TaskKind, str]] = {
+    "binary": "auroc",
+    "multiclass": "accuracy",
+    "regression": "rmse",
+    "count": "deviance",
+    "quantile": "pinball",
+    "survival": "concordance",
+}
 """The one figure of the summary, the worst site and the forest plot."""
 
 

@@ -213,16 +213,16 @@ def held_out_metrics(manifest: StudyManifest, prepared: PreparedSites, result: S
     """Metrics on all sites' test patients, those of malicious sites too; empty if predictions are not finite."""
     model = build_model(
         manifest.model,
-        task=manifest.task,
+        task=manifest.objective,
         num_features=len(prepared.data[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.task),
+        num_outputs=num_outputs(manifest.contract, manifest.objective),
         private=isinstance(manifest.privacy, PatientLevelPrivacy),
     )
     load(model, result.parameters)
     predictions = tuple(
         SitePredictions(
             site=site.site,
-            scores=predict(model, site.test, task=manifest.task),
+            scores=predict(model, site.test, task=manifest.objective),
             outcomes=site.test.outcomes,
             patient_index=site.test.patient_index,
         )
@@ -230,7 +230,7 @@ def held_out_metrics(manifest: StudyManifest, prepared: PreparedSites, result: S
     )
     if not all(np.isfinite(entry.scores).all() for entry in predictions):
         return {}
-    return point_metrics(joined(tuple(scored(manifest.task, entry) for entry in predictions)))
+    return point_metrics(joined(tuple(scored(manifest.objective, entry) for entry in predictions)))
 
 
 def _excluded(rounds: Sequence[RoundResult]) -> tuple[dict[str, int], dict[str, str]]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from federation.data.encoding import num_outputs
-from federation.identifiers import TaskKind
 from federation.models.build import build_model
 from federation.models.parameters import initial_parameters, load
+from federation.models.task_terms import Objective
 from federation.study.manifest import StudyManifest
 from site_client.patients import PatientDataset
 
@@ -91,20 +91,20 @@ def with_canaries(manifest: StudyManifest, patients: PatientDataset, included: N
         included: ``[m]`` one coin a canary.
     """
     num_canaries, num_features = included.size, patients.features.shape[1]
-    outputs = num_outputs(manifest.contract, manifest.task)
+    outputs = num_outputs(manifest.contract, manifest.objective)
     network = build_model(
-        manifest.model, task=manifest.task, num_features=num_features, num_outputs=outputs, private=True
+        manifest.model, task=manifest.objective, num_features=num_features, num_outputs=outputs, private=True
     )
     load(network, initial_parameters(network, seed=manifest.initial_seed))
     return Canaries(
-        dataset=_dataset(patients, included, task=manifest.task, outputs=outputs),
+        dataset=_dataset(patients, included, task=manifest.objective, outputs=outputs),
         included=included,
         network=CanaryNetwork(network, num_features=num_features, num_canaries=num_canaries, outputs=outputs),
         signs=_signs(num_canaries, outputs),
     )
 
 
-def _dataset(patients: PatientDataset, included: NDArray[np.bool_], *, task: TaskKind, outputs: int) -> PatientDataset:
+def _dataset(patients: PatientDataset, included: NDArray[np.bool_], *, task: Objective, outputs: int) -> PatientDataset:
     chosen = np.flatnonzero(included)
     features = np.zeros((patients.num_records + chosen.size, patients.features.shape[1] + included.size), np.float32)
     features[: patients.num_records, : patients.features.shape[1]] = patients.features

@@ -21,8 +21,11 @@ from experiments.audit.shadow_training import study_network, train_study
 from experiments.audit.subject import AuditSubject
 from experiments.baselines import pooled_patients
 from federation.errors import InvalidInputError
-from federation.identifiers import TaskKind
+from federation.models.count_metrics import unit_deviance
 from federation.models.parameters import Vector, load
+from federation.models.quantile_metrics import pinball
+from federation.models.survival_metrics import log_losses
+from federation.models.task_terms import DiscreteTimeTerms, Objective, QuantileTerms
 from federation.privacy.audit_result import AttackRate, AuditResult
 from site_client.evaluation import predict
 from site_client.patients import PatientDataset
@@ -160,8 +163,8 @@ def _attack(subject: AuditSubject, pool: _Pool, *, num_shadow_models: int, relea
         if number * 10 % num_shadow_models < 10:  # noqa: PLR2004 - about ten notes
             subject.report(f"membership: shadow model {number + 1} of {num_shadow_models}")
         parameters = train_study(manifest, pool.drawn(seen[number]), streams=streams.child("shadow", number))
-        confidences[number] = _confidence(network, parameters, everyone, task=manifest.task)
-    attacked = _confidence(network, released, everyone, task=manifest.task)
+        confidences[number] = _confidence(network, parameters, everyone, task=manifest.objective)
+    attacked = _confidence(network, released, everyone, task=manifest.objective)
     return _standardised(attacked, confidences, seen)
 
 
@@ -178,12 +181,25 @@ def _standardised(attacked: FloatArray, confidences: FloatArray, seen: NDArray[n
     return (attacked - means) / np.maximum(scale, _SMALLEST)
 
 
-def _confidence(network: nn.Module, parameters: Vector, dataset: PatientDataset, *, task: TaskKind) -> FloatArray:
-    """``[patients]`` mean over a patient's records of the logit of the right answer; minus the squared error."""
+def _losses(task: Objective, said: FloatArray, outcomes: FloatArray) -> FloatArray:
+    """``[records]`` how wrong a prediction is, up to a part that does not depend on the model."""
+    match task:
+        case "count":
+            return unit_deviance(said, outcomes)
+        case QuantileTerms():
+            return pinball(task, said, outcomes).sum(axis=1)
+        case DiscreteTimeTerms():
+            return log_losses(task, said, outcomes)
+        case _:
+            return (said - outcomes) ** 2
+
+
+def _confidence(network: nn.Module, parameters: Vector, dataset: PatientDataset, *, task: Objective) -> FloatArray:
+    """``[patients]`` mean over a patient's records of the logit of the right answer; of all other tasks, minus the loss."""
     load(network, parameters)
     said = predict(network, dataset, task=task).astype(np.float64)
-    if task == "regression":
-        by_record = -((said - dataset.outcomes) ** 2)
+    if task != "binary" and task != "multiclass":  # noqa: PLR1714 - the types narrow
+        by_record = -_losses(task, said, dataset.outcomes.astype(np.float64))
     else:
         right = (
             np.where(dataset.outcomes > 0, said, 1 - said)

@@ -72,7 +72,7 @@ def _train(subject: AuditSubject, canaries: Canaries, *, site: str) -> NDArray[n
         after = train_locally(
             network,
             canaries.dataset,
-            task=subject.manifest.task,
+            task=subject.manifest.objective,
             schedule=schedule,
             round_number=round_number,
             mechanism=mechanism,

@@ -31,9 +31,9 @@ def study_network(manifest: StudyManifest, num_features: int) -> nn.Module:
     """The study's network; its parameters are loaded by whoever uses it."""
     return build_model(
         manifest.model,
-        task=manifest.task,
+        task=manifest.objective,
         num_features=num_features,
-        num_outputs=num_outputs(manifest.contract, manifest.task),
+        num_outputs=num_outputs(manifest.contract, manifest.objective),
         private=isinstance(manifest.privacy, PatientLevelPrivacy),
     )
 
@@ -92,7 +92,7 @@ def _site_round(
     training = train_locally(
         network,
         dataset,
-        task=manifest.task,
+        task=manifest.objective,
         schedule=manifest.schedule,
         round_number=round_number,
         mechanism=manifest.mechanism(entry.site) if isinstance(manifest.privacy, PatientLevelPrivacy) else None,

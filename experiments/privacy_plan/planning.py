@@ -234,9 +234,9 @@ def _federated_noise(manifest: StudyManifest, privacy: PatientLevelPrivacy | Sit
 def _num_parameters(manifest: StudyManifest) -> int:
     model = build_model(
         manifest.model,
-        task=manifest.task,
+        task=manifest.objective,
         num_features=len(feature_names(manifest.contract)),
-        num_outputs=num_outputs(manifest.contract, manifest.task),
+        num_outputs=num_outputs(manifest.contract, manifest.objective),
         private=isinstance(manifest.privacy, PatientLevelPrivacy),
     )
     return layout_of(model).num_trainable

@@ -21,8 +21,8 @@ from experiments.synthetic_hospitals import (
     HospitalSettings,
     draw_covariates,
     draw_hospitals,
-    draw_outcomes,
 )
+from experiments.synthetic_outcomes import draw_outcomes
 from experiments.true_model import TrueModel, depart
 from federation.data.contract import DataContract, ForbidMissing, Variable
 from federation.data.encoding import encode_features
@@ -116,7 +116,7 @@ def synthetic_site(
     return Records(
         site=site,
         patient_keys=complete.patient_keys,
-        values={**values, contract.outcome.name: outcomes},
+        values={**values, **outcomes},
         index_dates=complete.index_dates,
     )
 

@@ -139,13 +139,13 @@ def _held_out(manifest: StudyManifest, sites: tuple[SiteData, ...], parameters: 
     """The primary metric over all sites' held-out patients."""
     model = build_model(
         manifest.model,
-        task=manifest.task,
+        task=manifest.objective,
         num_features=len(sites[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.task),
+        num_outputs=num_outputs(manifest.contract, manifest.objective),
         private=False,
     )
     load(model, parameters)
-    scores = (scored(manifest.task, _predictions(manifest, site, model)) for site in sites)
+    scores = (scored(manifest.objective, _predictions(manifest, site, model)) for site in sites)
     name = PRIMARY_METRIC[manifest.task]
     return point_metrics(joined(tuple(scores))).get(
         name, f"{metric_of(name).title} is not defined on so few generated test patients"
@@ -154,7 +154,7 @@ def _held_out(manifest: StudyManifest, sites: tuple[SiteData, ...], parameters: 
 
 def _predictions(manifest: StudyManifest, site: SiteData, model: nn.Module) -> SitePredictions:
     """Predictions and outcomes, of a regression in the outcome's own unit."""
-    predicted, outcomes = predict(model, site.test, task=manifest.task), site.test.outcomes
+    predicted, outcomes = predict(model, site.test, task=manifest.objective), site.test.outcomes
     if manifest.task == "regression":
         predicted, outcomes = (decode_outcome(manifest.contract, values) for values in (predicted, outcomes))
     return SitePredictions(site=site.site, scores=predicted, outcomes=outcomes, patient_index=site.test.patient_index)

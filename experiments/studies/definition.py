@@ -12,6 +12,7 @@ from federation.data.cohort import CohortDefinition
 from federation.data.contract import DataContract, Variable
 from federation.errors import ConfigurationError, ManifestError, RecordsUnreadableError
 from federation.identifiers import Provenance, TaskKind
+from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTerms
 from site_client.patients import SiteData
 from site_client.sources.source import RecordSource
 
@@ -29,6 +30,7 @@ class StudyDefinition:
         task: Kind of outcome.
         contract: Meaning of every column.
         cohort: Default cohort definition.
+        task_terms: Levels of quantiles, intervals and method of survival; ``None`` for other tasks.
         expected: Metric name to (value, tolerance), as published or as measured by the command in the study's README.
         beside: Variables that the sites also have of their test patients and that no model sees: others' predictions, times. They are
             looked at after training (``cohortium operations``); where one is missing, nobody is excluded.
@@ -43,6 +45,7 @@ class StudyDefinition:
     task: TaskKind
     contract: DataContract
     cohort: CohortDefinition
+    task_terms: QuantileTerms | DiscreteTimeTerms | CoxTerms | None = None
     expected: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     beside: tuple[Variable, ...] = ()
     rivals: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -164,6 +164,56 @@ class Ordinal(_Coded):
 Variable = Annotated[Continuous | Integer | Binary | Categorical | Ordinal, Field(discriminator="kind")]
 
 
+class TimeToEvent(Document):
+    """An outcome in time: how long a patient was followed up, and whether that ended in the event. Outcomes only.
+
+    A site supplies it as two columns, or three: the time under the outcome's ``name``, whether the event happened under
+    ``event``, and, where follow-up does not begin at time 0, the time of entry under ``entry``. Each is mapped, checked and
+    counted like any variable.
+    """
+
+    kind: Literal["time_to_event"]
+    name: VariableName
+    description: str = ""
+    unit: Annotated[str, Field(min_length=1)]
+    """Of the times: a unit pint knows."""
+    maximum: Annotated[float, Field(gt=0)]
+    """Longest plausible time; a longer or a negative one is out of range."""
+    event: VariableName
+    """Column that is 1 where the time ends in the event, 0 where follow-up ended without."""
+    entry: VariableName | None = None
+    """Column of the time of entry; time is then counted from there. Records whose time is before their entry are excluded."""
+    missing: Annotated[ForbidMissing | ExcludeMissing, Field(discriminator="rule")] = ExcludeMissing()
+    """For each of the columns."""
+    out_of_range: Literal["forbid", "missing"] = "missing"
+    """Of times: ``missing`` leaves the record out and counts it."""
+    maximum_out_of_range_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Readiness fails at a site where a larger fraction of the times lies outside the range."""
+
+    @property
+    def columns(self) -> tuple[Continuous | Binary, ...]:
+        """What a site supplies: time, event and, where there is one, entry."""
+        event = Binary(kind="binary", name=self.event, description="Whether the event happened", missing=self.missing)
+        entry = () if self.entry is None else (self._time(self.entry, "Time of entry"),)
+        return (self._time(self.name, self.description), event, *entry)
+
+    def _time(self, name: str, description: str) -> Continuous:
+        return Continuous(
+            kind="continuous",
+            name=name,
+            description=description,
+            unit=self.unit,
+            minimum=0.0,
+            maximum=self.maximum,
+            missing=self.missing,
+            out_of_range=self.out_of_range,
+            maximum_out_of_range_fraction=self.maximum_out_of_range_fraction,
+        )
+
+
+Outcome = Annotated[Continuous | Integer | Binary | Categorical | Ordinal | TimeToEvent, Field(discriminator="kind")]
+
+
 class IndexDate(Document):
     """The date that places a record in time. Dates outside the window, or in the future, are implausible."""
 
@@ -181,12 +231,12 @@ class DataContract(Document):
     """Name under which a site's mapping supplies the patient identifier. It never leaves the site."""
     variables: Annotated[tuple[Variable, ...], Field(min_length=1)]
     """The model's inputs, in the order of the encoded features."""
-    outcome: Variable
+    outcome: Outcome
     index_date: IndexDate | None = None
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        names = [self.patient_key, *(variable.name for variable in self.variables), self.outcome.name]
+        names = [self.patient_key, *(variable.name for variable in self.columns)]
         if self.index_date is not None:
             names.append(self.index_date.name)
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -202,8 +252,9 @@ class DataContract(Document):
 
     @property
     def columns(self) -> tuple[Variable, ...]:
-        """Variables and outcome, in that order."""
-        return (*self.variables, self.outcome)
+        """Variables and outcome, in that order; of an outcome in time, its columns."""
+        outcome = self.outcome
+        return (*self.variables, *(outcome.columns if isinstance(outcome, TimeToEvent) else (outcome,)))
 
     def variable(self, name: str) -> Variable:
         """The variable or outcome of that name.

@@ -38,6 +38,7 @@ from federation.data.contract import (
 )
 from federation.errors import InternalError
 from federation.identifiers import TaskKind
+from federation.models.task_terms import DiscreteTimeTerms, Objective, QuantileTerms
 
 FloatArray = NDArray[np.float64]
 
@@ -50,12 +51,18 @@ def feature_names(contract: DataContract) -> tuple[str, ...]:
     return tuple(name for variable in contract.variables for name in _names(variable))
 
 
-def num_outputs(contract: DataContract, task: TaskKind) -> int:
-    """Width of the model's output: 1 for binary and regression, the number of levels for multiclass."""
+def num_outputs(contract: DataContract, task: Objective) -> int:
+    """Width of the model's output: levels for multiclass and quantiles, intervals of discrete time, 1 for all others."""
     outcome = contract.outcome
-    if task == "multiclass" and isinstance(outcome, Categorical | Ordinal):
-        return len(outcome.levels)
-    return 1
+    match task:
+        case "multiclass" if isinstance(outcome, Categorical | Ordinal):
+            return len(outcome.levels)
+        case QuantileTerms():
+            return len(task.levels)
+        case DiscreteTimeTerms():
+            return len(task.edges)
+        case _:
+            return 1
 
 
 def encode_features(contract: DataContract, values: Mapping[str, FloatArray]) -> NDArray[np.float32]:
@@ -79,7 +86,9 @@ def encode_features(contract: DataContract, values: Mapping[str, FloatArray]) ->
 
 
 def encode_outcome(contract: DataContract, task: TaskKind, values: FloatArray) -> NDArray[np.float32]:
-    """Encode the outcome: 0 or 1, the class index, or (regression) scaled like a continuous feature.
+    """Encode the outcome: 0 or 1, the class index, the count, or (regression, quantile) scaled like a continuous feature.
+
+    Outcomes in time are encoded by :func:`federation.data.survival.encode_times`.
 
     Args:
         contract: Supplies the outcome.
@@ -94,21 +103,21 @@ def encode_outcome(contract: DataContract, task: TaskKind, values: FloatArray) -
     """
     if np.isnan(values).any():
         raise InternalError(f"expected outcomes {contract.outcome.name} without missing values, got NaN")
-    if task != "regression":
+    if task not in {"regression", "quantile"}:
         return values.astype(np.float32)
     location, scale = _scale(_regression_outcome(contract))
     return ((values - location) / scale).astype(np.float32)
 
 
 def decode_outcome(contract: DataContract, scaled: NDArray[np.float32] | FloatArray) -> FloatArray:
-    """Undo the scaling of :func:`encode_outcome` in a regression.
+    """Undo the scaling of :func:`encode_outcome` in a regression, of quantiles too.
 
     Args:
         contract: Supplies the outcome's range and unit.
-        scaled: ``[R]`` predictions or outcomes on the scale of training.
+        scaled: ``[R]`` or ``[R, K]`` predictions or outcomes on the scale of training.
 
     Returns:
-        ``[R]`` float64 in the contract's unit.
+        The same shape, float64 in the contract's unit.
 
     Raises:
         InternalError: The outcome is not a number.

@@ -7,23 +7,25 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from federation.errors import ManifestError, ModelRefusedError
-from federation.identifiers import TaskKind
+from federation.errors import InternalError, ManifestError, ModelRefusedError
+from federation.models.intercepts import IntervalIntercepts
+from federation.models.losses import fits_outputs
 from federation.models.parameters import initial_parameters, load
 from federation.models.spec import Activation, CnnSpec, LinearSpec, MlpSpec, ModelSpec
+from federation.models.task_terms import DiscreteTimeTerms, Objective, task_of
 
 _GROUPS = (8, 4, 2, 1)
 """Numbers of groups tried for group normalisation, in this order."""
 
 
-def build_model(spec: ModelSpec, *, task: TaskKind, num_features: int, num_outputs: int, private: bool) -> nn.Module:
+def build_model(spec: ModelSpec, *, task: Objective, num_features: int, num_outputs: int, private: bool) -> nn.Module:
     """Build the network that ``spec`` describes.
 
     Args:
         spec: Architecture.
         task: Sets the number of outputs that fits.
         num_features: F, the width of the encoded records.
-        num_outputs: K: 1, or the number of classes.
+        num_outputs: K: 1, or the number of classes, levels or intervals.
         private: Refuse what mixes patients.
 
     Returns:
@@ -42,20 +44,23 @@ def build_model(spec: ModelSpec, *, task: TaskKind, num_features: int, num_outpu
         )
     # Construction draws from torch's global generator; fork_rng leaves it as it was, for whoever relies on it.
     with torch.random.fork_rng(devices=[]):
-        module = _network(spec, num_features, num_outputs)
+        if isinstance(task, DiscreteTimeTerms) and task.effects == "proportional":
+            module = _proportional(_network(spec, num_features, 1), num_outputs)
+        else:
+            module = _network(spec, num_features, num_outputs)
     load(module, initial_parameters(module, seed=0))
     return module
 
 
-def _check_sizes(task: TaskKind, num_features: int, num_outputs: int) -> None:
+def _check_sizes(task: Objective, num_features: int, num_outputs: int) -> None:
     if num_features < 1:
         raise ManifestError(
             f"expected at least one feature, got {num_features}", remedy="add a variable to the contract"
         )
-    fits = num_outputs >= 2 if task == "multiclass" else num_outputs == 1  # noqa: PLR2004 - two classes
-    if not fits:
-        wanted = "at least 2 outputs" if task == "multiclass" else "1 output"
-        raise ManifestError(f"expected {wanted} for task {task!r}, got {num_outputs}")
+    if not fits_outputs(task, num_outputs):
+        wanted = "at least 2 outputs" if task == "multiclass" else "outputs that fit"
+        wanted = "1 output" if fits_outputs(task, 1) else wanted
+        raise ManifestError(f"expected {wanted} for task {task_of(task)!r}, got {num_outputs}")
 
 
 def _network(spec: ModelSpec, num_features: int, num_outputs: int) -> nn.Module:
@@ -68,6 +73,14 @@ def _network(spec: ModelSpec, num_features: int, num_outputs: int) -> nn.Module:
             return _cnn(spec, num_features, num_outputs)
         case _:
             assert_never(spec)
+
+
+def _proportional(network: nn.Module, num_intervals: int) -> nn.Module:
+    """The same network with an intercept for each interval in place of the one of its last layer."""
+    *body, last = network.children()
+    if not isinstance(last, nn.Linear):
+        raise InternalError(f"expected a network that ends in a linear layer, got {type(last).__name__}")
+    return nn.Sequential(*body, nn.Linear(last.in_features, 1, bias=False), IntervalIntercepts(num_intervals))
 
 
 def _activation(kind: Activation) -> nn.Module:

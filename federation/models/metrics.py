@@ -15,17 +15,31 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from federation.errors import InvalidInputError, TransportError
-from federation.identifiers import TaskKind
+from federation.models.count_metrics import COUNT_NAMES, count_sums, derive_count
+from federation.models.quantile_metrics import derive_quantile, quantile_lengths, quantile_sums
+from federation.models.survival_metrics import derive_survival, survival_lengths, survival_sums
+from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, Objective, QuantileTerms, task_of
 
 FloatArray = NDArray[np.float64]
 
 _CLIP: Final = 1e-7
 """Probabilities are kept this far from 0 and 1 before their logarithm: no record is infinitely wrong."""
-_NAMES: Final[Mapping[TaskKind, frozenset[str]]] = {
+_NAMES: Final[Mapping[str, frozenset[str]]] = {
     "binary": frozenset({"negative_histogram", "positive_histogram", "log_loss", "squared_error", "correct"}),
     "multiclass": frozenset({"confusion", "log_loss"}),
     "regression": frozenset({"count", "outcome", "outcome_squared", "squared_error", "absolute_error"}),
+    "count": COUNT_NAMES,
 }
+
+
+def _names_of(task: Objective) -> frozenset[str]:
+    match task:
+        case QuantileTerms():
+            return frozenset(quantile_lengths(task))
+        case DiscreteTimeTerms() | CoxTerms():
+            return frozenset(survival_lengths(task, risk_bins=1))
+        case _:
+            return _NAMES[task]
 
 
 @dataclass(frozen=True)
@@ -37,10 +51,10 @@ class MetricSums:
         arrays: Name to one-dimensional float64, of length 1 where no length is given. Binary: ``negative_histogram``
             and ``positive_histogram`` ``[bins]``, ``log_loss``, ``squared_error``, ``correct``. Multiclass:
             ``confusion`` ``[K * K]`` (true class, then predicted class), ``log_loss``. Regression: ``count``,
-            ``outcome``, ``outcome_squared``, ``squared_error``, ``absolute_error``.
+            ``outcome``, ``outcome_squared``, ``squared_error``, ``absolute_error``. Others: see their own modules.
     """
 
-    task: TaskKind
+    task: Objective
     arrays: Mapping[str, FloatArray] = field(repr=False)
 
     def __add__(self, other: MetricSums) -> MetricSums:
@@ -57,7 +71,7 @@ class MetricSums:
 
         Returns:
             Always ``count``. Binary: ``prevalence accuracy auroc auprc brier log_loss``. Multiclass: ``accuracy
-            macro_recall log_loss``. Regression: ``rmse mae r2``, in scaled units.
+            macro_recall log_loss``. Regression: ``rmse mae r2``, in scaled units. Others: see their own modules.
         """
         match self.task:
             case "binary":
@@ -66,6 +80,12 @@ class MetricSums:
                 return _derive_multiclass(self.arrays)
             case "regression":
                 return _derive_regression(self.arrays)
+            case "count":
+                return derive_count(self.arrays)
+            case QuantileTerms():
+                return derive_quantile(self.task, self.arrays)
+            case DiscreteTimeTerms() | CoxTerms():
+                return derive_survival(self.task, self.arrays)
             case _:
                 assert_never(self.task)
 
@@ -74,15 +94,15 @@ class MetricSums:
         return dict(self.arrays)
 
     @staticmethod
-    def from_arrays(task: TaskKind, arrays: Mapping[str, ArrayLike]) -> MetricSums:
+    def from_arrays(task: Objective, arrays: Mapping[str, ArrayLike]) -> MetricSums:
         """Sums from the arrays of a message.
 
         Raises:
             TransportError: If a name is missing or unknown, or an array is not a vector of finite numbers of the right
             length.
         """
-        if sorted(arrays) != sorted(_NAMES[task]):
-            raise TransportError(f"expected metric arrays {sorted(_NAMES[task])}, got {sorted(arrays)}")
+        if sorted(arrays) != sorted(_names_of(task)):
+            raise TransportError(f"expected metric arrays {sorted(_names_of(task))}, got {sorted(arrays)}")
         vectors = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
         for name, vector in vectors.items():
             signed = name == "outcome"
@@ -92,45 +112,57 @@ class MetricSums:
         return MetricSums(task, vectors)
 
 
-def _check_lengths(task: TaskKind, vectors: Mapping[str, FloatArray]) -> None:
+def _check_lengths(task: Objective, vectors: Mapping[str, FloatArray]) -> None:
     lengths = {name: len(vector) for name, vector in vectors.items()}
-    long = {"negative_histogram", "positive_histogram", "confusion"} & set(lengths)
-    single = all(length == 1 for name, length in lengths.items() if name not in long)
-    equal = task != "binary" or lengths["negative_histogram"] == lengths["positive_histogram"] >= 1
-    square = task != "multiclass" or np.isclose(np.sqrt(lengths["confusion"]) % 1, 0)
-    if not (single and equal and square):
-        raise TransportError(f"expected metric arrays of fitting lengths for task {task!r}, got {lengths}")
+    bins, classes = 1, 1
+    match task:
+        case "binary":
+            bins = lengths["negative_histogram"]
+        case "multiclass":
+            classes = round(float(np.sqrt(lengths["confusion"])))
+        case DiscreteTimeTerms() | CoxTerms():
+            bins = lengths["risk_table"] // (2 * len(task.bin_edges) + 2)
+        case _:
+            pass
+    if bins < 1 or lengths != metric_lengths(task, score_bins=bins, classes=classes):
+        raise TransportError(f"expected metric arrays of fitting lengths for task {task_of(task)!r}, got {lengths}")
 
 
-def metric_lengths(task: TaskKind, *, score_bins: int, classes: int) -> dict[str, int]:
+def metric_lengths(task: Objective, *, score_bins: int, classes: int) -> dict[str, int]:
     """Name to length of the arrays of :class:`MetricSums`.
 
     Args:
         task: What the sums are of.
-        score_bins: Bins of the score histogram (binary).
+        score_bins: Bins of the score histogram (binary), of the risk (survival).
         classes: K (multiclass).
     """
-    long = {"negative_histogram": score_bins, "positive_histogram": score_bins, "confusion": classes**2}
-    return {name: long.get(name, 1) for name in sorted(_NAMES[task])}
+    match task:
+        case QuantileTerms():
+            return quantile_lengths(task)
+        case DiscreteTimeTerms() | CoxTerms():
+            return survival_lengths(task, risk_bins=score_bins)
+        case _:
+            long = {"negative_histogram": score_bins, "positive_histogram": score_bins, "confusion": classes**2}
+            return {name: long.get(name, 1) for name in sorted(_NAMES[task])}
 
 
-def metric_sums(task: TaskKind, scores: ArrayLike, outcomes: ArrayLike, *, score_bins: int) -> MetricSums:
+def metric_sums(task: Objective, scores: ArrayLike, outcomes: ArrayLike, *, score_bins: int) -> MetricSums:
     """Sum up how well scores agree with outcomes.
 
     Args:
-        task: Binary, multiclass or regression.
-        scores: Probability of 1 ``[R]``, class probabilities ``[R, K]``, or predictions ``[R]``.
-        outcomes: ``[R]``: 0 or 1, a class index, or the outcome in the unit of the predictions.
-        score_bins: Bins of the score histogram (binary).
+        task: What is learned.
+        scores: As :func:`federation.models.losses.scores` gives them, ``[R]`` or ``[R, K]``.
+        outcomes: ``[R]``: 0 or 1, a class index, the outcome in the unit of the predictions, or an encoded time.
+        score_bins: Bins of the score histogram (binary), of the risk (survival).
 
     Raises:
         InvalidInputError: If shapes do not fit or a number is not finite (training diverged).
     """
     said, truth = np.asarray(scores, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
-    wanted = 2 if task == "multiclass" else 1
+    wanted = 2 if task == "multiclass" or isinstance(task, QuantileTerms | DiscreteTimeTerms) else 1
     if said.ndim != wanted or truth.shape != said.shape[:1] or score_bins < 1:
         raise InvalidInputError(
-            f"expected scores of {wanted} dimensions, as many outcomes and at least one bin for task {task!r}, "
+            f"expected scores of {wanted} dimensions, as many outcomes and at least one bin for task {task_of(task)!r}, "
             f"got shapes {said.shape} and {truth.shape} and {score_bins} bins"
         )
     if not (np.isfinite(said).all() and np.isfinite(truth).all()):
@@ -144,6 +176,12 @@ def metric_sums(task: TaskKind, scores: ArrayLike, outcomes: ArrayLike, *, score
             return MetricSums(task, _multiclass_sums(said, truth.astype(np.int64)))
         case "regression":
             return MetricSums(task, _regression_sums(said, truth))
+        case "count":
+            return MetricSums(task, count_sums(said, truth))
+        case QuantileTerms():
+            return MetricSums(task, quantile_sums(task, said, truth))
+        case DiscreteTimeTerms() | CoxTerms():
+            return MetricSums(task, survival_sums(task, said, truth, risk_bins=score_bins))
         case _:
             assert_never(task)
 

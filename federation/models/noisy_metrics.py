@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from federation.errors import InvalidInputError, TransportError
-from federation.identifiers import TaskKind
+from federation.identifiers import PaidTask
 
 FloatArray = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class CountLayout:
             apart up to half its width; larger ones count in the outermost bins.
     """
 
-    task: TaskKind
+    task: PaidTask
     score_bins: int
     classes: int = 2
     subgroups: tuple[tuple[str, tuple[str, ...]], ...] = ()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from federation.errors import InvalidInputError, ManifestError
+from federation.models.intercepts import START, IntervalIntercepts
 from federation.privacy.independence import BATCH_NORM, INSTANCE_NORM
 from federation.privacy.randomness import RandomStreams, public_streams
 
@@ -119,7 +120,8 @@ def initial_parameters(module: nn.Module, *, seed: int) -> Vector:
     """Initial values, the same for everybody who knows the public seed.
 
     Weights and biases of linear and convolutional layers are uniform between ± 1 / sqrt(fan in), PyTorch's default;
-    normalisation starts at scale 1 and shift 0. Nothing is drawn from a global generator.
+    normalisation starts at scale 1 and shift 0, intercepts of intervals at a rare event. Nothing is drawn from a global
+    generator.
 
     Args:
         module: Gives the layout; is not changed.
@@ -153,4 +155,6 @@ def _layer_values(prefix: str, layer: nn.Module, streams: RandomStreams) -> dict
     if isinstance(layer, nn.LayerNorm | nn.GroupNorm | BATCH_NORM | INSTANCE_NORM):
         ones = {"weight", "running_var"}
         return {name: np.full(shape, 1.0 if short in ones else 0.0) for name, (short, shape) in shapes.items()}
+    if isinstance(layer, IntervalIntercepts):
+        return {name: np.full(shape, START) for name, (_, shape) in shapes.items()}
     return {}

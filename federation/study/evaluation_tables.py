@@ -20,10 +20,15 @@ def count_layout(manifest: StudyManifest) -> CountLayout:
     noise = manifest.evaluation.noise
     if noise is None:
         raise ManifestError("expected a manifest with paid evaluation (evaluation.noise), got one without")
+    task = manifest.task
+    if task == "count" or task == "quantile" or task == "survival":  # noqa: PLR1714 - the types narrow
+        raise ManifestError(
+            f"expected a task whose evaluation can be paid for, got {task!r}", remedy="set evaluation.release to none"
+        )
     return CountLayout(
-        task=manifest.task,
+        task=task,
         score_bins=manifest.evaluation.score_bins,
-        classes=num_outputs(manifest.contract, manifest.task) if manifest.task == "multiclass" else 2,
+        classes=num_outputs(manifest.contract, manifest.objective) if manifest.task == "multiclass" else 2,
         subgroups=tuple((name, subgroup_levels(manifest, name)) for name in noise.subgroups),
         outcome_range=_scaled_range(manifest),
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from federation.algorithms.spec import FedProxSpec, ScaffoldSpec
-from federation.data.contract import Binary, Categorical, Continuous, Integer, Ordinal
+from federation.data.contract import Binary, Categorical, Ordinal
 from federation.documents import Json
 from federation.errors import InvalidInputError, ManifestError, TamperedManifestError
 from federation.models.spec import LinearSpec
@@ -21,6 +21,7 @@ from federation.privacy.site_level import reason_against
 from federation.protocol.secure_sum.terms import SecureSumTerms
 from federation.study.compression import CompressionSpec
 from federation.study.robust_spec import CoordinateMedian, TrimmedMean
+from federation.study.task_checks import reason_against_private_task, reason_against_task
 from federation.study.terms import StudyTerms
 
 
@@ -65,15 +66,13 @@ class StudyManifest(StudyTerms):
             raise ValueError(message)
 
     def _check_outcome(self) -> None:
-        outcome = self.contract.outcome
-        fits = {
-            "binary": isinstance(outcome, Binary),
-            "multiclass": isinstance(outcome, Categorical | Ordinal),
-            "regression": isinstance(outcome, Continuous | Integer),
-        }[self.task]
-        if not fits:
-            message = f"task: expected an outcome that fits {self.task!r}, got {outcome.name} of kind {outcome.kind!r}"
-            raise ValueError(message)
+        problem = reason_against_task(self.task, self.task_terms, self.contract.outcome)
+        if problem is None and isinstance(self.privacy, PatientLevelPrivacy):
+            problem = reason_against_private_task(
+                self.task_terms, is_evaluated=self.evaluation.release != "none", task=self.task
+            )
+        if problem is not None:
+            raise ValueError(problem)
 
     def _check_preparation(self) -> None:
         if self.preparation is None:

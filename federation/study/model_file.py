@@ -50,7 +50,7 @@ class StudyModel:
         from federation.models.build import build_model
         from federation.models.parameters import load as load_parameters
 
-        contract, task = self.manifest.contract, self.manifest.task
+        contract, task = self.manifest.contract, self.manifest.objective
         module = build_model(
             self.manifest.model,
             task=task,

@@ -68,8 +68,8 @@ def statistic_lengths(study: StudyManifest, purpose: str) -> dict[str, int]:
     if study.evaluation_event() is not None:
         lengths = {f"counts/{name}": length for name, length in expected_counts(study).items()}
     else:
-        outputs = num_outputs(study.contract, study.task) if study.task == "multiclass" else 2
-        metrics = metric_lengths(study.task, score_bins=study.evaluation.score_bins, classes=outputs)
+        outputs = num_outputs(study.contract, study.objective) if study.task == "multiclass" else 2
+        metrics = metric_lengths(study.objective, score_bins=study.evaluation.score_bins, classes=outputs)
         lengths = {f"metrics/{name}": length for name, length in metrics.items()}
     return dict(sorted(lengths.items()))
 

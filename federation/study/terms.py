@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from federation.documents import Document
 from federation.errors import ManifestError
 from federation.identifiers import StudyId, TaskKind
 from federation.models.spec import ModelSpec
+from federation.models.task_terms import Objective, TaskTerms
 from federation.privacy.accounting import NOTHING, Cost, add, cost_of
 from federation.privacy.distributed import NoiseShare
 from federation.privacy.events import DiscreteGaussian, PrivacyEvent, SubsampledGaussian
@@ -45,6 +46,9 @@ class StudyTerms(Document):
     preparation: PreparationSpec | None = None
     """Quantiles, means and vocabularies that a private study pays for, once, before round 1; ``None``: public ranges alone."""
     task: TaskKind
+    task_terms: Annotated[TaskTerms | None, Field(exclude_if=lambda terms: terms is None)] = None
+    """Levels of quantiles, intervals and method of survival; ``None`` for tasks that need none. Without it the field is not in the
+    canonical bytes."""
     model: ModelSpec
     schedule: Schedule
     algorithm: AlgorithmSpec
@@ -56,6 +60,19 @@ class StudyTerms(Document):
     """Public seed of the initial parameters. Nothing else depends on it."""
     software: dict[str, str] = {}
     """Versions the study was composed with."""
+
+    @property
+    def objective(self) -> Objective:
+        """What is learned, with everything a loss needs to know.
+
+        Raises:
+            ManifestError: If the task needs terms and has none; a manifest that was read has them.
+        """
+        if self.task in {"quantile", "survival"}:
+            if self.task_terms is None:
+                raise ManifestError(f"task_terms: expected terms for task {self.task!r}, got none")
+            return self.task_terms
+        return cast("Objective", self.task)
 
     def evaluation_rounds(self) -> tuple[int, ...]:
         """Rounds after which the study evaluates; empty if it releases nothing about performance."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from experiments.engines.batched.private import Apart
 from experiments.engines.batched.stacking import IndexArray, Stack
-from federation.identifiers import TaskKind
 from federation.models.parameters import load
+from federation.models.task_terms import Objective
 from federation.privacy.summation import room_for_rounding
 from site_client.dp_step import PatientGradients
 from site_client.patients import PatientDataset
@@ -22,7 +22,7 @@ def clipping_by_opacus(
     datasets: Sequence[PatientDataset],
     stack: Stack,
     *,
-    task: TaskKind,
+    task: Objective,
     clipping_norm: float,
     grid_bits: int,
 ) -> Apart:

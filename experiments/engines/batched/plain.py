@@ -11,9 +11,9 @@ from torch import Tensor
 
 from experiments.engines.batched.descent import Step
 from experiments.engines.batched.stacking import IndexArray, SiteRows, Stack, placed
-from federation.identifiers import TaskKind
 from federation.models.stacked.network import StackedNetwork
 from federation.models.stacked.sinks import SummedGradients
+from federation.models.task_terms import Objective
 from federation.privacy.randomness import RandomStreams
 from federation.study.schedule import Schedule
 
@@ -27,7 +27,7 @@ def train_plainly(
     stack: Stack,
     *,
     step: Step,
-    task: TaskKind,
+    task: Objective,
     schedule: Schedule,
     round_number: int,
     streams: Sequence[RandomStreams],

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from experiments.engines.batched.descent import Step
 from experiments.engines.batched.stacking import IndexArray, Stack, placed
-from federation.identifiers import TaskKind
 from federation.models.stacked.network import StackedNetwork
 from federation.models.stacked.sinks import RecordGradients
+from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, grid_step
 from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import LONGEST_BLOCK, many_normals, standard_normal
@@ -77,7 +77,7 @@ def clipped_sums(  # noqa: PLR0913 - what a step is made of
     *,
     places: Tensor,
     owners: Tensor | None,
-    task: TaskKind,
+    task: Objective,
     clipping_norm: float,
     grid_bits: int = GRID_BITS,
     apart: Apart,
@@ -141,7 +141,7 @@ def train_privately(
     stack: Stack,
     *,
     step: Step,
-    task: TaskKind,
+    task: Objective,
     mechanisms: Sequence[MechanismSpec],
     streams: Sequence[RandomStreams],
     apart: Apart,

@@ -78,9 +78,9 @@ class BatchedSites:
         self._algorithm = build_algorithm(manifest.algorithm)
         self._module = build_model(
             manifest.model,
-            task=manifest.task,
+            task=manifest.objective,
             num_features=len(self._sites[0].training.feature_names),
-            num_outputs=num_outputs(manifest.contract, manifest.task),
+            num_outputs=num_outputs(manifest.contract, manifest.objective),
             private=isinstance(manifest.privacy, PatientLevelPrivacy),
         )
         network = stacked_network(self._module)
@@ -144,7 +144,7 @@ class BatchedSites:
                 theta,
                 block.stack,
                 step=step,
-                task=manifest.task,
+                task=manifest.objective,
                 mechanisms=[manifest.mechanism(site.site) for site in block.sites],
                 streams=[streams.child("private", round_number) for streams in training],
                 apart=self._apart(block),
@@ -155,7 +155,7 @@ class BatchedSites:
                 theta,
                 block.stack,
                 step=step,
-                task=manifest.task,
+                task=manifest.objective,
                 schedule=manifest.schedule,
                 round_number=round_number,
                 streams=training,
@@ -210,7 +210,7 @@ class BatchedSites:
             block.stack,
             places=draws.places[:, 0],
             owners=None if draws.owners is None else draws.owners[:, 0],
-            task=manifest.task,
+            task=manifest.objective,
             clipping_norm=mechanisms[0].clipping_norm,
             grid_bits=share.grid_bits,
             apart=self._apart(block, grid_bits=share.grid_bits),
@@ -225,7 +225,7 @@ class BatchedSites:
             self._module,
             [prepared_dataset(site.training, self._prepared) for site in block.sites],
             block.stack,
-            task=self._manifest.task,
+            task=self._manifest.objective,
             clipping_norm=self._manifest.mechanism(block.sites[0].site).clipping_norm,
             grid_bits=grid_bits,
         )
@@ -238,7 +238,7 @@ class BatchedSites:
         ends = np.cumsum([test.num_records for test in tests])
         return {
             site.site: metric_sums(
-                manifest.task,
+                manifest.objective,
                 said[end - test.num_records : end],
                 test.outcomes,
                 score_bins=manifest.evaluation.score_bins,
@@ -251,7 +251,7 @@ class BatchedSites:
         theta = torch.from_numpy(parameters).to(device).unsqueeze(0)
         parts = [
             scores(
-                self._manifest.task,
+                self._manifest.objective,
                 self._network.outputs(theta, torch.from_numpy(features[start : start + _RECORDS])[None].to(device))[0],
             )
             for start in range(0, max(1, len(features)), _RECORDS)

@@ -18,6 +18,7 @@ from federation.documents import Json
 from federation.durable_files import write_durably
 from federation.errors import ConfigurationError
 from federation.identifiers import TaskKind
+from federation.models.task_terms import DiscreteTimeTerms, QuantileTerms, TaskTerms
 from federation.privacy.randomness import seeded_streams
 from site_client.sources.tables import TableSource
 
@@ -26,6 +27,14 @@ _HERE: Final = Path(__file__).parent
 TRUE_MODEL_FILE: Final = "true_model.json"
 """In the study's folder: a :class:`experiments.true_model.TrueModel`."""
 
+_DAYS: Final[dict[str, Json]] = {
+    "name": "days_in_hospital",
+    "kind": "integer",
+    "unit": "day",
+    "minimum": 0,
+    "maximum": 60,
+    "missing": {"rule": "forbid"},
+}
 _OUTCOMES: Final[dict[TaskKind, dict[str, Json]]] = {
     "multiclass": {
         "name": "discharge",
@@ -41,8 +50,16 @@ _OUTCOMES: Final[dict[TaskKind, dict[str, Json]]] = {
         "maximum": 60,
         "missing": {"rule": "forbid"},
     },
+    "count": _DAYS,
+    "quantile": _DAYS,
+    "survival": {"name": "follow_up", "kind": "time_to_event", "unit": "day", "maximum": 1000, "event": "died"},
 }
 """Outcomes of the built-in contract for the other tasks."""
+_TERMS: Final[dict[TaskKind, QuantileTerms | DiscreteTimeTerms]] = {
+    "quantile": QuantileTerms(levels=(0.1, 0.5, 0.9)),
+    "survival": DiscreteTimeTerms(edges=tuple(float(edge) for edge in range(100, 1001, 100))),
+}
+"""Terms of the tasks that need some, unless the options name others."""
 
 
 class SyntheticOptions(HospitalSettings):
@@ -51,6 +68,8 @@ class SyntheticOptions(HospitalSettings):
     contract: str | None = None
     """Path of a data contract in YAML; ``None``: the built-in one."""
     task: TaskKind = "binary"
+    task_terms: TaskTerms | None = None
+    """Of a quantile or survival task; ``None``: deciles 1, 5 and 9, or ten intervals of proportional hazards."""
 
 
 def define(options: SyntheticOptions) -> StudyDefinition:
@@ -67,6 +86,7 @@ def define(options: SyntheticOptions) -> StudyDefinition:
         provenance="synthetic",
         data_licence="generated; no licence needed",
         task=options.task,
+        task_terms=options.task_terms or _TERMS.get(options.task),
         contract=_contract(options),
         cohort=CohortDefinition(provenance="synthetic", max_records_per_patient=options.max_records_per_patient),
     )

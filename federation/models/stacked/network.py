@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from federation.identifiers import TaskKind
+from federation.models.intercepts import InterceptsLayer, IntervalIntercepts
 from federation.models.losses import record_loss_gradients
 from federation.models.stacked.convolution import ConvolutionLayer
 from federation.models.stacked.layers import (
@@ -20,6 +20,7 @@ from federation.models.stacked.layers import (
     ReshapeLayer,
 )
 from federation.models.stacked.sinks import GradientSink, Span
+from federation.models.task_terms import Objective
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class StackedNetwork:
         features: Tensor,
         outcomes: Tensor,
         *,
-        task: TaskKind,
+        task: Objective,
         sink: GradientSink,
         weights: Tensor | None = None,
     ) -> None:
@@ -207,6 +208,10 @@ def _gelu(leaf: nn.Module, spans: _Spans) -> Layer | None:
     return ActivationLayer("gelu") if isinstance(leaf, nn.GELU) and leaf.approximate == "none" else None
 
 
+def _intercepts(leaf: nn.Module, spans: _Spans) -> Layer | None:
+    return InterceptsLayer(spans[id(leaf.shift)]) if isinstance(leaf, IntervalIntercepts) else None
+
+
 _MAKERS: dict[type[nn.Module], Callable[[nn.Module, _Spans], Layer | None]] = {
     nn.Linear: _linear,
     nn.Conv2d: _convolution,
@@ -218,4 +223,5 @@ _MAKERS: dict[type[nn.Module], Callable[[nn.Module, _Spans], Layer | None]] = {
     nn.ReLU: lambda _leaf, _spans: ActivationLayer("relu"),
     nn.Tanh: lambda _leaf, _spans: ActivationLayer("tanh"),
     nn.GELU: _gelu,
+    IntervalIntercepts: _intercepts,
 }

@@ -29,7 +29,7 @@ def follow_up_figures(result: AnalysisResult, *, outcome: str) -> dict[str, byte
     height = _FRAME + _ROW * len(capacity.rows)
     return (
         both("risk_groups", lambda axes: _risk_groups(axes, groups, outcome), 380.0)
-        | both("reach", lambda axes: _reach(axes, reach, capacity, outcome, share), 400.0)
+        | both("reach", lambda axes: _reach(axes, reach, capacity, outcome=outcome, share=share), 400.0)
         | both("needed", lambda axes: _needed(axes, capacity, outcome, share), height)
     )
 
@@ -51,7 +51,7 @@ def _risk_groups(axes: Axes, table: Table, outcome: str) -> None:
     legend_below(axes)
 
 
-def _reach(axes: Axes, table: Table, capacity: Table, outcome: str, share: float) -> None:
+def _reach(axes: Axes, table: Table, capacity: Table, *, outcome: str, share: float) -> None:
     x = [0.0, *(100 * value for value in table.numbers("share followed up"))]
     y = [0.0, *(100 * value for value in table.numbers("share reached"))]
     axes.plot(x, y, color=PALETTE[0], marker=MARKERS[0], markersize=3.5, label="highest predicted risk first")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from aggregator.statistics.analysing import Analysis
 from experiments.analyse_records import AnalysedStudy
 from experiments.analyse_sites import open_analyst
 from experiments.operations.finished_run import FinishedRun, SitePatients, as_records
+from experiments.operations.settings import By
 from federation.data.cohort import CohortDefinition
 from federation.data.contract import Categorical, DataContract, Variable
 from federation.errors import PrivacyRefusedError
@@ -28,10 +29,12 @@ from federation.statistics.result import AnalysisResult, Findings
 from federation.statistics.step import Solver
 
 FloatArray = NDArray[np.float64]
-By = Literal["site", "group", "none"]
-GROUP = "reported_under"
+GROUP: Final = "reported_under"
 """Variable with a patient's group: the site, or the region it lies in."""
-NOT_PRIVATE = "These are exact sums over test patients. They are not differentially private, and the study's ledger does not cover them."
+NOT_PRIVATE: Final = (
+    "These are exact sums over test patients. They are not differentially private, and the study's ledger does not "
+    "cover them."
+)
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,9 @@ def labels_of(run: FinishedRun, patients: Sequence[SitePatients], terms: Terms) 
     alone = [label for label in labels if names.count(label) < FEWEST_SITES]
     if alone and (run.manifest.evaluation.release != "per_site" or terms.is_masked):
         raise PrivacyRefusedError(
-            f"expected lines over at least {FEWEST_SITES} sites each, since this study opens no site's own sums, got {len(alone)} "
-            f"lines over fewer",
-            remedy="use --by none, or sites that are hospitals and --by group; a study with aggregation=plain releases them per site",
+            f"expected lines over at least {FEWEST_SITES} sites each, since this study opens no site's own sums, got "
+            f"{len(alone)} lines over fewer",
+            remedy="use by=none, or sites that are hospitals and by=group; aggregation=plain releases them per site",
             reason="single_site",
         )
     return labels if len(labels) > 1 else ()

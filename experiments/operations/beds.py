@@ -7,8 +7,7 @@ patients on whom the model was not trained.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,10 @@ from experiments.operations.asking import GROUP, Asked, Terms, ask
 from experiments.operations.curves_of_stay import exponential_curve, knots_up_to, observed_curve
 from experiments.operations.finished_run import FinishedRun, SitePatients
 from experiments.operations.predicted_stays import predicted_curves, stay_of
+from experiments.operations.settings import BedSettings
 from federation.data.contract import Continuous, ImputeMissing
 from federation.errors import ConfigurationError
-from federation.privacy.randomness import RandomStreams
+from federation.privacy.randomness import RandomStreams, seeded_streams
 from federation.statistics.occupancy import ACCURACY, Forecasting, forecast
 from federation.statistics.occupancy_steps import ADMITTED, STAY, OccupancyStep, knot_name
 from federation.statistics.result import AnalysisResult, Cell, Findings
@@ -32,44 +32,7 @@ FORECASTS: Final = {"model": "this study", "usual": "usual stays", "mean": "mean
 _HOURS: Final = 24.0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which days are forecast.
-
-    Args:
-        days: Over which the test patients arrive.
-        first: Day of the first forecast, when beds have filled.
-        horizon: Days ahead.
-        arrivals: Whether who arrives is known.
-        level: Of the intervals.
-        repeats: Times that the days of admission are drawn; days are shown of the first, accuracy is the mean over all.
-    """
-
-    days: int = 60
-    first: int = 21
-    horizon: int = 7
-    arrivals: Literal["known", "expected"] = "known"
-    level: float = 0.9
-    repeats: int = 1
-
-    def origins(self) -> tuple[int, ...]:
-        """Days on which forecasts are made.
-
-        Raises:
-            ConfigurationError: If there is none.
-        """
-        found = tuple(range(self.first, self.days - self.horizon + 1))
-        if not found:
-            raise ConfigurationError(
-                f"expected days for forecasts of {self.horizon} days from day {self.first} on, got {self.days} days",
-                remedy="more --days, or a smaller --first or --horizon",
-            )
-        return found
-
-
-def beds(
-    run: FinishedRun, patients: Sequence[SitePatients], *, plan: Plan, terms: Terms, streams: RandomStreams
-) -> AnalysisResult:
+def beds(run: FinishedRun, patients: Sequence[SitePatients], *, plan: BedSettings, terms: Terms) -> AnalysisResult:
     """Forecast occupied beds and compare with what was observed.
 
     Args:
@@ -77,11 +40,11 @@ def beds(
         patients: Of every site.
         plan: Which days.
         terms: Of the report.
-        streams: Draw the days of admission.
 
     Raises:
         As :func:`~experiments.operations.asking.ask`; ConfigurationError: If the study is not of lengths of stay.
     """
+    streams = seeded_streams(plan.seed, provenance=run.manifest.cohort.provenance).child("operations", "beds")
     drawn = [
         _one_draw(run, patients, plan=plan, terms=terms, streams=streams.child("draw", str(repeat)))
         for repeat in range(plan.repeats)
@@ -90,7 +53,7 @@ def beds(
 
 
 def _one_draw(
-    run: FinishedRun, patients: Sequence[SitePatients], *, plan: Plan, terms: Terms, streams: RandomStreams
+    run: FinishedRun, patients: Sequence[SitePatients], *, plan: BedSettings, terms: Terms, streams: RandomStreams
 ) -> AnalysisResult:
     stay = stay_of(run)
     knots = knots_up_to(stay.maximum)
@@ -135,7 +98,7 @@ def _one_draw(
     return ask(run, patients, Asked("beds", variables, outcome, columns), terms=terms, solver=solver)
 
 
-def _together(drawn: Sequence[AnalysisResult], plan: Plan) -> AnalysisResult:
+def _together(drawn: Sequence[AnalysisResult], plan: BedSettings) -> AnalysisResult:
     """The first draw's days, and the mean accuracy over all draws."""
     first = drawn[0]
     tables = [result.table("accuracy") for result in drawn]
@@ -148,8 +111,8 @@ def _together(drawn: Sequence[AnalysisResult], plan: Plan) -> AnalysisResult:
         rows.append((*lines[0][:names], *mean))
     accuracy = tables[0].model_copy(update={"rows": tuple(rows)})
     note = (
-        f"Days of admission are drawn evenly over {plan.days} days, {plan.repeats} times; hours of admission and lengths of stay are "
-        "the patients' own."
+        f"Days of admission are drawn evenly over {plan.days} days, {plan.repeats} times; hours of admission and lengths of "
+        "stay are the patients' own."
     )
     return first.model_copy(
         update={

@@ -146,7 +146,7 @@ def _one_site(
     # Encoded by the manifest's contract, which does not know what stands beside it: no model sees that.
     encoded = encode(test, contract=manifest.contract, definition=cohort, task=manifest.task)
     rows, _ = patient_order(test, split_key=cohort.split_key)
-    said = predict(module, prepared_dataset(encoded, run.model.prepared), task=manifest.task)
+    said = predict(module, prepared_dataset(encoded, run.model.prepared), task=manifest.objective)
     return SitePatients(
         site=site.site,
         group=site.group or site.site,

@@ -8,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.operations.curves_of_stay import curve_of_bands
+from experiments.operations.curves_of_stay import curve_at, curve_of_bands, curve_of_counts, curve_of_quantiles
 from experiments.operations.finished_run import FinishedRun
-from experiments.studies.eicu_stay.study import BAND_ENDS, BANDS
+from experiments.studies.eicu_stay.study import BAND_ENDS
 from federation.data.contract import Categorical, Continuous
+from federation.data.encoding import decode_outcome
 from federation.errors import ConfigurationError
+from federation.models.task_terms import DiscreteTimeTerms, QuantileTerms
 
 FloatArray = NDArray[np.float64]
 
@@ -20,13 +22,13 @@ _SUFFIX = "_stay"
 
 
 def stay_of(run: FinishedRun) -> Continuous:
-    """The variable beside the model's with the length of stay in days.
+    """The variable with the length of stay in days: the outcome, or one beside the model's.
 
     Raises:
         ConfigurationError: If the study is not of lengths of stay.
     """
     rivals = run.study.definition.rivals
-    for variable in run.study.definition.beside:
+    for variable in (*run.study.definition.beside, *run.manifest.contract.columns):
         if variable.name.endswith(_SUFFIX) and variable.name not in rivals and isinstance(variable, Continuous):
             return variable
     raise ConfigurationError(
@@ -46,12 +48,21 @@ def predicted_curves(run: FinishedRun, said: FloatArray, *, knots: tuple[float, 
     Raises:
         ConfigurationError: If no curve follows from what the model says.
     """
-    outcome = run.manifest.contract.outcome
-    if isinstance(outcome, Categorical) and outcome.levels == BANDS:
-        return curve_of_bands(said, ends=BAND_ENDS, knots=knots)
-    raise ConfigurationError(
-        f"expected predicted lengths of stay, got task {run.manifest.task!r}", remedy="use study.options.predicts=bands"
-    )
+    manifest = run.manifest
+    match manifest.objective:
+        case "multiclass" if isinstance(manifest.contract.outcome, Categorical):
+            return curve_of_bands(said, ends=BAND_ENDS, knots=knots)
+        case "count":
+            return curve_of_counts(said, knots=knots)
+        case QuantileTerms(levels=levels):
+            return curve_of_quantiles(decode_outcome(manifest.contract, said), levels=levels, knots=knots)
+        case DiscreteTimeTerms(edges=edges):
+            return curve_at(said, edges=edges, knots=knots)
+        case _:
+            raise ConfigurationError(
+                f"expected predicted lengths of stay, got task {manifest.task!r}",
+                remedy="run `cohortium simulate study=eicu_stay` first",
+            )
 
 
 def expected_days(curves: FloatArray, *, knots: tuple[float, ...]) -> FloatArray:

@@ -32,8 +32,8 @@ class StudyDefinition:
         cohort: Default cohort definition.
         task_terms: Levels of quantiles, intervals and method of survival; ``None`` for other tasks.
         expected: Metric name to (value, tolerance), as published or as measured by the command in the study's README.
-        beside: Variables that the sites also have of their test patients and that no model sees: others' predictions, times. They are
-            looked at after training (``cohortium operations``); where one is missing, nobody is excluded.
+        beside: Variables that the sites also have of their test patients and that no model sees: others' predictions, times. They
+            are looked at after training (``cohortium operations``); where one is missing, nobody is excluded.
         rivals: Of these, the ones that predict the outcome too, with a short title.
     """
 

@@ -1,8 +1,8 @@
 """How well predicted risks agree with what happened, score beside score on the same patients, over all and by group.
 
-AUROC from histograms (Mann & Whitney 1947, ties count one half), Brier score, observed over expected with Byar's interval (Breslow &
-Day 1987, vol. II, eq. 2.13), calibration in the large and slope (Cox 1958; Van Calster et al. 2016, J Clin Epidemiol 74:167), and the
-reliability curve in groups of about equal size. Numbers that tell about fewer outcomes than the threshold are not shown.
+AUROC from histograms (Mann & Whitney 1947, ties count one half), Brier score, observed over expected with Byar's interval
+(Breslow & Day 1987, vol. II, eq. 2.13), calibration in the large and slope (Cox 1958; Van Calster et al. 2016, J Clin Epidemiol
+74:167), and the reliability curve in groups of about equal size. Numbers about fewer outcomes than the threshold are not shown.
 
 Axis names: S scores, G groups, B bins.
 """
@@ -100,11 +100,22 @@ def calibrate(question: Question) -> Solver[Findings]:
         lines = [] if question.scores.group is None else list(enumerate(question.labels))
         for group, label in lines:
             own = {name: value[place, group] for name, value in sums.items() if name != "left_out"}
-            rows.append(_line(title, label, own, fitted, (place, group), question, is_hidden=bool(hidden[group])))
+            rows.append(
+                _line(
+                    (title, label),
+                    own,
+                    fitted,
+                    (place, group),
+                    confidence=question.confidence,
+                    is_hidden=bool(hidden[group]),
+                )
+            )
             if not hidden[group]:
                 points += reliability(title, label, own, question)
         total = {name: value[place].sum(axis=0) for name, value in sums.items() if name != "left_out"}
-        rows.append(_line(title, EVERYBODY, total, overall, (place, 0), question, is_hidden=False))
+        rows.append(
+            _line((title, EVERYBODY), total, overall, (place, 0), confidence=question.confidence, is_hidden=False)
+        )
         points += reliability(title, EVERYBODY, total, question)
     return Findings(
         figures={"patients without a prediction": float(sums["left_out"].sum())},
@@ -179,23 +190,21 @@ def _together(sums: Sums) -> Sums:
 
 
 def _line(
-    title: str,
-    label: str,
+    names: tuple[str, str],
     own: Sums,
     fitted: Recalibrated,
     place: tuple[int, int],
-    question: Question,
     *,
+    confidence: float,
     is_hidden: bool,
 ) -> tuple[Cell, ...]:
     patients = float(own["positive"].sum() + own["negative"].sum())
     if is_hidden or not patients:
-        return (title, label, None if is_hidden else 0, *[None] * (len(PERFORMANCE) - 3))
+        return (*names, None if is_hidden else 0, *[None] * (len(PERFORMANCE) - 3))
     events, expected = float(own["positive"].sum()), float(own["predicted"].sum())
-    lower, upper = byar(events, confidence=question.confidence)
+    lower, upper = byar(events, confidence=confidence)
     return (
-        title,
-        label,
+        *names,
         round(patients),
         round(events),
         expected,

@@ -1,7 +1,7 @@
 """Whom to follow up with a capacity for a few: risk groups, and what following up those of the highest risk would reach.
 
-Everything follows from the sites' histograms of risks. Patients of one bin are in the same place of the order, so the number followed
-up is the smallest number of whole bins that fills the capacity.
+Everything follows from the sites' histograms of risks. Patients of one bin are in the same place of the order, so followed
+up are as many whole bins as fill the capacity.
 
 Axis names: G groups, B bins.
 """

@@ -1,7 +1,7 @@
 """Occupied beds: from summed cumulants to a forecast with intervals, and how it did.
 
-The distribution is the refined normal approximation (Volkova 1996, Theory Probab Appl 40:791; Hong 2013, Comput Stat Data Anal 59:41,
-eq. 10), whose error falls with the variance and not with its root.
+The distribution is the refined normal approximation (Volkova 1996, Theory Probab Appl 40:791; Hong 2013, Comput Stat Data Anal
+59:41, eq. 10), whose error falls with the variance and not with its root.
 
 Axis names: F forecasts, G groups, O origins, H horizons.
 """
@@ -72,7 +72,7 @@ def forecast(question: Forecasting) -> Solver[Findings]:
         for label, own, seen in [*parts, (EVERYBODY, cumulants[place].sum(axis=0), observed.sum(axis=0))]:
             lower, upper = interval(own, level=question.level)
             accuracy += _accuracy((title, label), own[..., 0], seen, (lower, upper))
-            days += _days((title, label), own[..., 0], seen, (lower, upper), question)
+            days += _days((title, label), own[..., 0], seen, (lower, upper), question=question)
     return Findings(
         figures={"level": question.level},
         tables=(
@@ -149,6 +149,7 @@ def _days(
     mean: FloatArray,
     seen: FloatArray,
     ends: tuple[FloatArray, FloatArray],
+    *,
     question: Forecasting,
 ) -> Sequence[tuple[Cell, ...]]:
     hidden = is_small(seen, question.threshold)

@@ -112,7 +112,7 @@ class OccupancyStep(Step):
         return poisson_binomial_cumulants(np.concatenate(chances)) + mean[:, None]
 
     def _expected_arrivals(self, curve: FloatArray) -> FloatArray:
-        """``[H]``: beds that patients who arrive after the origin occupy in the mean, which is all cumulants of a Poisson variable."""
+        """``[H]``: mean beds of patients who arrive after the origin, which is every cumulant of a Poisson variable."""
         if not len(curve):
             return np.zeros(self.horizons)
         middles = (np.arange(self.horizons * _PER_DAY) + 0.5) / _PER_DAY

@@ -1,7 +1,7 @@
 """One row per stay in intensive care from the tables of the eICU demo, in one CSV file per site.
 
-Columns keep their original names and codes, with the table in front (``aps_wbc``, ``result_predictediculos``), so that what a code means
-is said in the mapping and nowhere else. A stay that APACHE IVa did not score has no variables of the first day and is not there.
+Columns keep their original names and codes, with the table in front (``aps_wbc``, ``result_predictediculos``): what a code means
+is said in the mapping and nowhere else. A stay that APACHE IVa did not score has no variables of the first day and is left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The study ``eicu_mortality``: hospital mortality of patients in intensive care, beside APACHE IVa. See README.md beside this file."""
+"""The study ``eicu_mortality``: hospital mortality of patients in intensive care, beside APACHE IVa. See README.md."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def define() -> StudyDefinition:
     return StudyDefinition(
         name="eicu_mortality",
         title="Hospital mortality of patients in intensive care",
-        question="Who will die in hospital, judged by the first 24 hours in intensive care, and how does that compare with APACHE IVa?",
+        question="Who will die in hospital, judged by the first 24 hours in intensive care, compared with APACHE IVa?",
         provenance="public",
         data_licence=LICENCE,
         task="binary",

@@ -5,11 +5,10 @@ Drawn from the tables of a report and nothing else, so no figure shows what a ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from aggregator.report.figures import INK, MARKERS, PALETTE, QUIET, Axes, legend_below
-from aggregator.report.operations_figures import both
+from aggregator.report.operations_figures import both, number, rows_of
 from federation.statistics.result import AnalysisResult, Table
 
 _EVERYBODY: Final = "all"
@@ -35,13 +34,13 @@ def follow_up_figures(result: AnalysisResult, *, outcome: str) -> dict[str, byte
 
 
 def _risk_groups(axes: Axes, table: Table, outcome: str) -> None:
-    rows = [row for row in _rows(table) if row["group"] == _EVERYBODY]
+    rows = [row for row in rows_of(table) if row["group"] == _EVERYBODY]
     places = list(range(1, len(rows) + 1))
-    observed = [100 * _number(row["observed"]) for row in rows]
-    spread = [[100 * abs(_number(row[end]) - _number(row["observed"])) for row in rows] for end in ("lower", "upper")]
+    observed = [100 * number(row["observed"]) for row in rows]
+    spread = [[100 * abs(number(row[end]) - number(row["observed"])) for row in rows] for end in ("lower", "upper")]
     axes.bar(places, observed, color=PALETTE[0], alpha=0.45, label=f"{outcome}, observed")
     axes.errorbar(places, observed, yerr=spread, color=PALETTE[0], linestyle="", elinewidth=1.0, capsize=2)
-    predicted = [100 * _number(row["predicted"]) for row in rows]
+    predicted = [100 * number(row["predicted"]) for row in rows]
     axes.plot(places, predicted, color=PALETTE[1], marker=MARKERS[1], label="predicted")
     axes.set_xticks(places)
     axes.set_ylim(bottom=0)
@@ -56,9 +55,9 @@ def _reach(axes: Axes, table: Table, capacity: Table, *, outcome: str, share: fl
     y = [0.0, *(100 * value for value in table.numbers("share reached"))]
     axes.plot(x, y, color=PALETTE[0], marker=MARKERS[0], markersize=3.5, label="highest predicted risk first")
     axes.plot([0, 100], [0, 100], color=QUIET, linestyle=":", label="at random")
-    row = _rows(capacity)[-1]
+    row = rows_of(capacity)[-1]
     if row["share reached"] is not None:
-        reached = 100 * _number(row["share reached"])
+        reached = 100 * number(row["share reached"])
         axes.plot(
             [100 * share],
             [reached],
@@ -69,7 +68,7 @@ def _reach(axes: Axes, table: Table, capacity: Table, *, outcome: str, share: fl
             label=f"top {share:.0%}",
         )
         axes.annotate(
-            f"{reached:.0f} % reached;\n{_number(row['needed to follow up']):.1f} followed up for one",
+            f"{reached:.0f} % reached;\n{number(row['needed to follow up']):.1f} followed up for one",
             (100 * share, reached), xytext=(14, -4), textcoords="offset points", va="top", color=INK, fontsize=10,
         )  # fmt: skip
     axes.set_xlim(0, 100)
@@ -81,9 +80,9 @@ def _reach(axes: Axes, table: Table, capacity: Table, *, outcome: str, share: fl
 
 
 def _needed(axes: Axes, table: Table, outcome: str, share: float) -> None:
-    rows = list(reversed(_rows(table)))
+    rows = list(reversed(rows_of(table)))
     for name, place in (("needed to follow up", 0), ("needed at random", 1)):
-        shown = [(height, _number(row[name])) for height, row in enumerate(rows) if row[name] is not None]
+        shown = [(height, number(row[name])) for height, row in enumerate(rows) if row[name] is not None]
         axes.plot(
             [value for _, value in shown], [height for height, _ in shown], color=PALETTE[place],
             marker=MARKERS[place], linestyle="", label=f"top {share:.0%} by predicted risk" if place == 0 else "at random",
@@ -104,11 +103,3 @@ def _needed(axes: Axes, table: Table, outcome: str, share: float) -> None:
     axes.set_xlabel(f"patients followed up for one {outcome}")
     axes.set_title("How many to follow up to reach one")
     legend_below(axes)
-
-
-def _rows(table: Table) -> list[Mapping[str, object]]:
-    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-
-
-def _number(cell: object) -> float:
-    return float(cell) if isinstance(cell, int | float) else float("nan")

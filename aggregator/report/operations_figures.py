@@ -20,7 +20,7 @@ from aggregator.report.figures import (
     draw_svg,
     legend_below,
 )
-from federation.statistics.result import AnalysisResult, Table
+from federation.statistics.result import AnalysisResult, Cell, Table
 
 _ROW: Final = 34.0
 _FRAME: Final = 130.0
@@ -52,26 +52,26 @@ def beds_figures(result: AnalysisResult) -> dict[str, bytes]:
     level = result.figures["level"] or 0.0
     found: dict[str, bytes] = {}
     for ahead in sorted({1, last}):
-        found |= both(f"beds_{ahead}", partial(_band, rows=_rows(days), ahead=ahead, level=level), 380.0)
+        found |= both(f"beds_{ahead}", partial(_band, rows=rows_of(days), ahead=ahead, level=level), 380.0)
     return found
 
 
-def _band(axes: Axes, *, rows: list[Mapping[str, object]], ahead: int, level: float) -> None:
+def _band(axes: Axes, *, rows: list[Mapping[str, Cell]], ahead: int, level: float) -> None:
     own = [row for row in rows if row["group"] == _EVERYBODY and row["days ahead"] == ahead]
     names = list(dict.fromkeys(row["forecast"] for row in own))
     for place, name in enumerate(names):
         line = [row for row in own if row["forecast"] == name]
         x, mean, lower, upper = (
-            [_as_float(row[column]) for row in line] for column in ("day", "expected", "lower", "upper")
+            [number(row[column]) for row in line] for column in ("day", "expected", "lower", "upper")
         )
         if place == 0:
             axes.fill_between(
                 x, lower, upper, step="mid", color=PALETTE[0], alpha=0.18, linewidth=0, label=f"{level:.0%} interval"
             )
-        style = {"linewidth": 1.6 if place == 0 else 1.0, "linestyle": DASHES[place], "color": PALETTE[place]}
-        axes.plot(x, mean, label=f"expected, {name}", **style)
+        width = 1.6 if place == 0 else 1.0
+        axes.plot(x, mean, color=PALETTE[place], linestyle=DASHES[place], linewidth=width, label=f"expected, {name}")
         if place == 0:
-            seen = [_as_float(row["observed"]) for row in line]
+            seen = [number(row["observed"]) for row in line]
             axes.plot(x, seen, color=INK, marker=MARKERS[0], markersize=3.5, linestyle="", label="observed")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("day")
@@ -80,7 +80,8 @@ def _band(axes: Axes, *, rows: list[Mapping[str, object]], ahead: int, level: fl
     legend_below(axes, columns=3)
 
 
-def _as_float(cell: object) -> float:
+def number(cell: Cell) -> float:
+    """A cell as a float, NaN where it is not shown."""
     return float(cell) if isinstance(cell, int | float) else float("nan")
 
 
@@ -92,21 +93,21 @@ def stay_figures(result: AnalysisResult) -> dict[str, bytes]:
     """
     table = result.table("accuracy")
     groups = list(dict.fromkeys(str(name) for name in table.column("group")))
-    return both("stays", lambda axes: _mean_stays(axes, _rows(table), groups), _FRAME + _ROW * len(groups))
+    return both("stays", lambda axes: _mean_stays(axes, rows_of(table), groups), _FRAME + _ROW * len(groups))
 
 
-def _mean_stays(axes: Axes, rows: list[Mapping[str, object]], groups: list[str]) -> None:
+def _mean_stays(axes: Axes, rows: list[Mapping[str, Cell]], groups: list[str]) -> None:
     names = [name for name in dict.fromkeys(row["prediction"] for row in rows) if "median" not in str(name)]
     for place, name in enumerate(names):
         own = [row for row in rows if row["prediction"] == name and row["mean stay"] is not None]
         heights = [len(groups) - 1 - groups.index(str(row["group"])) for row in own]
         if place == 0:
-            seen = [_as_float(row["mean stay"]) for row in own]
+            seen = [number(row["mean stay"]) for row in own]
             axes.plot(
                 seen, heights, color=INK, marker="|", markersize=18, markeredgewidth=2, linestyle="", label="observed"
             )
         axes.plot(
-            [_as_float(row["mean predicted"]) for row in own], heights,
+            [number(row["mean predicted"]) for row in own], heights,
             color=PALETTE[place], marker=MARKERS[place], linestyle="", label=str(name),
         )  # fmt: skip
     hidden = {str(row["group"]) for row in rows if row["mean stay"] is None}
@@ -126,13 +127,13 @@ def both(name: str, draw: Callable[[Axes], None], height: float) -> dict[str, by
 
 
 def _reliability(axes: Axes, table: Table, outcome: str) -> None:
-    rows = [row for row in _rows(table) if row["group"] == _EVERYBODY]
-    largest = max((float(row["upper"]) for row in rows), default=1.0)
+    rows = [row for row in rows_of(table) if row["group"] == _EVERYBODY]
+    largest = max((number(row["upper"]) for row in rows), default=1.0)
     axes.plot([0, 100], [0, 100], color=QUIET, linestyle=":", linewidth=1.2, label="as predicted")
     for place, score in enumerate(dict.fromkeys(row["score"] for row in rows)):
         own = [row for row in rows if row["score"] == score]
-        x, y = ([100 * float(row[name]) for row in own] for name in ("predicted", "observed"))
-        spread = [[100 * abs(float(row[end]) - float(row["observed"])) for row in own] for end in ("lower", "upper")]
+        x, y = ([100 * number(row[name]) for row in own] for name in ("predicted", "observed"))
+        spread = [[100 * abs(number(row[end]) - number(row["observed"])) for row in own] for end in ("lower", "upper")]
         axes.errorbar(
             x, y, yerr=spread, color=PALETTE[place], marker=MARKERS[place], linestyle=DASHES[place], label=str(score),
             linewidth=1.4, elinewidth=0.9, capsize=2,
@@ -147,7 +148,7 @@ def _reliability(axes: Axes, table: Table, outcome: str) -> None:
 
 
 def _ratios(axes: Axes, table: Table, outcome: str) -> None:
-    rows = _rows(table)
+    rows = rows_of(table)
     groups = list(dict.fromkeys(row["group"] for row in rows))
     scores = list(dict.fromkeys(row["score"] for row in rows))
     for place, score in enumerate(scores):
@@ -155,9 +156,9 @@ def _ratios(axes: Axes, table: Table, outcome: str) -> None:
         own = [(row, len(groups) - 1 - groups.index(row["group"]) + offset) for row in rows if row["score"] == score]
         shown = [(row, height) for row, height in own if row["observed/expected"] is not None]
         for row, height in shown:
-            axes.hlines(height, float(row["lower"]), float(row["upper"]), color=PALETTE[place], linewidth=1.4)
+            axes.hlines(height, number(row["lower"]), number(row["upper"]), color=PALETTE[place], linewidth=1.4)
         axes.plot(
-            [float(row["observed/expected"]) for row, _ in shown], [height for _, height in shown],
+            [number(row["observed/expected"]) for row, _ in shown], [height for _, height in shown],
             color=PALETTE[place], marker=MARKERS[place], linestyle="", label=str(score),
         )  # fmt: skip
         _mark_hidden(axes, [height for row, height in own if row["observed/expected"] is None])
@@ -177,5 +178,6 @@ def _mark_hidden(axes: Axes, heights: list[float]) -> None:
         )
 
 
-def _rows(table: Table) -> list[Mapping[str, object]]:
+def rows_of(table: Table) -> list[Mapping[str, Cell]]:
+    """Rows with the names of their columns."""
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]

@@ -69,4 +69,4 @@ def expected_days(curves: FloatArray, *, knots: tuple[float, ...]) -> FloatArray
     """``[R]`` mean stay: the area under the curve, straight between knots."""
     days = np.array([0.0, *knots])
     known = np.concatenate([np.ones((len(curves), 1)), curves], axis=1)
-    return np.trapezoid(known, days, axis=1)
+    return np.asarray(np.trapezoid(known, days, axis=1), dtype=np.float64)

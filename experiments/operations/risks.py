@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from experiments.operations.asking import GROUP, Asked, Terms, ask
 from experiments.operations.finished_run import FinishedRun, SitePatients
-from federation.data.contract import Continuous, ImputeMissing
+from federation.data.contract import Binary, Continuous, ImputeMissing
 from federation.errors import ConfigurationError
 from federation.statistics.calibration import Question, calibrate
 from federation.statistics.follow_up import follow_up
@@ -46,12 +46,12 @@ def asked_risks(run: FinishedRun, name: str) -> Asked:
     Raises:
         ConfigurationError: If the outcome of the study is not binary.
     """
-    if run.manifest.task != "binary":
+    outcome, rivals = run.manifest.contract.outcome, run.study.definition.rivals
+    if not isinstance(outcome, Binary):
         raise ConfigurationError(
             f"expected a study of a binary outcome, got task {run.manifest.task!r}",
             remedy="for lengths of stay use `cohortium operations stays`",
         )
-    outcome, rivals = run.manifest.contract.outcome, run.study.definition.rivals
 
     def columns(site: SitePatients) -> Mapping[str, FloatArray]:
         return {

@@ -50,8 +50,7 @@ class BedSettings(ReportSettings):
     """Of ``beds``."""
 
     by: By = "none"
-    records: Literal["one"] = "one"
-    """The days of a patient's other stays are not drawn with it."""
+    records: Literal["one", "all"] = "one"
     days: Annotated[int, Field(ge=2, le=1000)] = 60
     """Over which the test patients arrive."""
     first: Annotated[int, Field(ge=0)] = 21

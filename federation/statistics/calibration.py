@@ -35,7 +35,7 @@ PERFORMANCE: Final = (
 )  # fmt: skip
 RELIABILITY: Final = ("score", "group", "records", "predicted", "observed", "lower", "upper")
 _MOST_STEPS: Final = 50
-_ENOUGH: Final = 1e-10
+_ENOUGH: Final = 1e-12
 _LARGEST_STEP: Final = 4.0
 
 
@@ -182,7 +182,8 @@ def _newton(found: Sums, both: Mask) -> tuple[FloatArray, FloatArray, Mask]:
     safe = np.where(solvable[..., None, None], information, np.eye(2))
     line = np.linalg.solve(safe, found["line_score"][..., None])[..., 0]
     shift = found["shift_score"] / np.where(found["shift_information"] > 0, found["shift_information"], 1.0)
-    return np.clip(line, -_LARGEST_STEP, _LARGEST_STEP), np.clip(shift, -_LARGEST_STEP, _LARGEST_STEP), solvable
+    shorter = [np.asarray(np.clip(step, -_LARGEST_STEP, _LARGEST_STEP), dtype=np.float64) for step in (line, shift)]
+    return shorter[0], shorter[1], np.asarray(solvable, dtype=np.bool_)
 
 
 def _together(sums: Sums) -> Sums:

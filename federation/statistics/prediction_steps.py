@@ -44,7 +44,7 @@ class Scores(Document):
     def known(self, columns: Columns) -> Mask:
         """``[R]``: where the outcome and every score are known."""
         read = np.stack([columns.values[name] for name in (*self.scores, self.outcome)])
-        return np.isfinite(read).all(axis=0)
+        return np.asarray(np.isfinite(read).all(axis=0), dtype=np.bool_)
 
     def codes(self, columns: Columns) -> NDArray[np.int64]:
         """``[R]``: the group of each record."""
@@ -111,7 +111,7 @@ class RiskHistogramStep(Step):
             "negative": counted(~outcome),
             "positive": counted(outcome),
             "predicted": counted(slice(None), risks),
-            "squared_error": np.stack(errors),
+            "squared_error": np.stack(errors).astype(np.float64),
             "left_out": np.bincount(codes[~known], minlength=groups).astype(np.float64),
         }
 

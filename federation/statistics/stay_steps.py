@@ -77,7 +77,7 @@ class StayErrorStep(Step):
             )
 
         def summed(values: FloatArray) -> FloatArray:
-            return np.bincount(codes[known], values, minlength=groups)
+            return np.bincount(codes[known], values, minlength=groups).astype(np.float64)
 
         errors = [
             np.stack([summed(said), summed(np.abs(said - stays)), summed(np.square(said - stays))], axis=-1)

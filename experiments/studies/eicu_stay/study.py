@@ -55,8 +55,8 @@ class StayOptions(mortality.EicuOptions):
     stay: Stay = "unit"
     """From admission to the unit, or to hospital, to discharge from it."""
     predicts: Predicts = "bands"
-    """``bands``: the chance of each of eight lengths; ``count``: completed days, Poisson; ``quantiles``: five quantiles of the stay;
-    ``time``: the hazard of a discharge in every interval (grouped proportional hazards)."""
+    """``bands``: the chance of each of eight lengths; ``count``: completed days, Poisson; ``quantiles``: five of the stay; ``time``: the
+    hazard of a discharge in every interval (grouped proportional hazards)."""
 
 
 def define(options: StayOptions) -> StudyDefinition:
@@ -68,7 +68,7 @@ def define(options: StayOptions) -> StudyDefinition:
     return StudyDefinition(
         name="eicu_stay",
         title=f"Length of stay in {_TITLES[options.stay]}",
-        question=f"How long will a patient stay in {_TITLES[options.stay]}, judged by 24 hours of intensive care?",
+        question=f"How long will a patient stay in {_TITLES[options.stay]}, judged by the first day?",
         provenance="public",
         data_licence=mortality.LICENCE,
         task=_TASKS[options.predicts],

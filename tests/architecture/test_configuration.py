@@ -15,6 +15,8 @@ from conf.validation import build
 from experiments.settings import SimulationSettings
 from experiments.studies.catalogue import study_names
 from experiments.studies.demo.study import DemoOptions
+from experiments.studies.eicu_mortality.study import EicuOptions
+from experiments.studies.eicu_stay.study import StayOptions
 from experiments.studies.heart_disease.study import HeartDiseaseOptions
 from experiments.studies.readmission.study import ReadmissionOptions
 from experiments.studies.synthetic.study import SyntheticOptions
@@ -44,6 +46,8 @@ def test_the_named_studies_are_those_of_the_catalogue() -> None:
     ("study", "options"),
     [
         ("demo", DemoOptions),
+        ("eicu_mortality", EicuOptions),
+        ("eicu_stay", StayOptions),
         ("heart_disease", HeartDiseaseOptions),
         ("readmission", ReadmissionOptions),
         ("synthetic", SyntheticOptions),

@@ -17,6 +17,7 @@ from federation.data.contract import (
     ImputeMissing,
     Integer,
     Outcome,
+    Reference,
     TimeToEvent,
 )
 from federation.errors import ConfigurationError
@@ -33,10 +34,15 @@ LONGEST: Final = {"unit": 60, "hospital": 200}
 """Days beyond which a stay is implausible: it is left out, and counted."""
 QUANTILES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 EDGES: Final = {
-    "unit": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 11.0, 14.0, 21.0, 28.0, 60.0),
-    "hospital": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 11.0, 14.0, 21.0, 28.0, 42.0, 60.0, 200.0),
+    "unit": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 11.0, 14.0),
+    "hospital": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 11.0, 14.0, 21.0, 28.0),
 }
-"""Of the intervals in which a discharge is predicted, in days."""
+"""Of the intervals in which a discharge is predicted, in days. So few stay longer that no hazard could be learned from them."""
+USUAL: Final = {
+    "unit": Reference(mean=4, standard_deviation=4, source="3.9 days in Zimmerman et al. 2006, Crit Care Med 34:2517"),
+    "hospital": Reference(mean=10, standard_deviation=10, source="a round number"),
+}
+"""On whose scale quantiles are learned: that of the plausible range would begin at 30 days."""
 _TASKS: Final[Mapping[Predicts, TaskKind]] = {
     "bands": "multiclass",
     "count": "count",
@@ -55,8 +61,8 @@ class StayOptions(mortality.EicuOptions):
     stay: Stay = "unit"
     """From admission to the unit, or to hospital, to discharge from it."""
     predicts: Predicts = "bands"
-    """``bands``: the chance of each of eight lengths; ``count``: completed days, Poisson; ``quantiles``: five of the stay; ``time``: the
-    hazard of a discharge in every interval (grouped proportional hazards)."""
+    """``bands``: the chance of each of eight lengths; ``count``: completed days, Poisson; ``quantiles``: five of them; ``time``:
+    the hazard of a discharge in every interval (grouped proportional hazards)."""
 
 
 def define(options: StayOptions) -> StudyDefinition:
@@ -121,7 +127,9 @@ def _outcome(options: StayOptions) -> Outcome:
                 description="Completed days: 0 for a stay of less than a day",
             )
         case "quantiles":
-            return Continuous(name=f"{stay}_stay", kind="continuous", unit="day", minimum=0, maximum=longest)
+            return Continuous(
+                name=f"{stay}_stay", kind="continuous", unit="day", minimum=0, maximum=longest, reference=USUAL[stay]
+            )
         case "time":
             return TimeToEvent(
                 name=f"{stay}_stay", kind="time_to_event", unit="day", maximum=longest, event="discharged"

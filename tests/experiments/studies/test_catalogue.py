@@ -7,7 +7,7 @@ import pytest
 from experiments.studies.catalogue import load_study, study_names
 from federation.errors import ConfigurationError, RecordsUnreadableError
 
-STUDIES = ("demo", "heart_disease", "readmission", "synthetic")
+STUDIES = ("demo", "eicu_mortality", "eicu_stay", "heart_disease", "readmission", "synthetic")
 
 
 def test_the_studies() -> None:

@@ -14,6 +14,7 @@ from federation.statistics.result import AnalysisResult, Table
 _EVERYBODY: Final = "all"
 _ROW: Final = 26.0
 _FRAME: Final = 130.0
+_SMALLEST: Final = 260.0
 
 
 def follow_up_figures(result: AnalysisResult, *, outcome: str) -> dict[str, bytes]:
@@ -25,7 +26,7 @@ def follow_up_figures(result: AnalysisResult, *, outcome: str) -> dict[str, byte
     """
     groups, reach, capacity = (result.table(name) for name in ("risk_groups", "reach", "capacity"))
     share = result.figures["capacity"] or 0.0
-    height = _FRAME + _ROW * len(capacity.rows)
+    height = max(_SMALLEST, _FRAME + _ROW * len(capacity.rows))
     return (
         both("risk_groups", lambda axes: _risk_groups(axes, groups, outcome), 380.0)
         | both("reach", lambda axes: _reach(axes, reach, capacity, outcome=outcome, share=share), 400.0)
@@ -44,7 +45,7 @@ def _risk_groups(axes: Axes, table: Table, outcome: str) -> None:
     axes.plot(places, predicted, color=PALETTE[1], marker=MARKERS[1], label="predicted")
     axes.set_xticks(places)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("patients by predicted risk, from lowest to highest tenth")
+    axes.set_xlabel("groups of equal size, from lowest to highest predicted risk")
     axes.set_ylabel("share of patients (%)")
     axes.set_title(f"{outcome.capitalize()}, by predicted risk")
     legend_below(axes)
@@ -68,7 +69,7 @@ def _reach(axes: Axes, table: Table, capacity: Table, *, outcome: str, share: fl
             label=f"top {share:.0%}",
         )
         axes.annotate(
-            f"{reached:.0f} % reached;\n{number(row['needed to follow up']):.1f} followed up for one",
+            f"{reached:.0f}% reached;\n{number(row['needed to follow up']):.1f} followed up for one",
             (100 * share, reached), xytext=(14, -4), textcoords="offset points", va="top", color=INK, fontsize=10,
         )  # fmt: skip
     axes.set_xlim(0, 100)

@@ -24,6 +24,8 @@ from federation.statistics.result import AnalysisResult, Cell, Table
 
 _ROW: Final = 34.0
 _FRAME: Final = 130.0
+_SMALLEST: Final = 260.0
+"""Below it the legend lies on the axis."""
 _EVERYBODY: Final = "all"
 
 
@@ -93,7 +95,9 @@ def stay_figures(result: AnalysisResult) -> dict[str, bytes]:
     """
     table = result.table("accuracy")
     groups = list(dict.fromkeys(str(name) for name in table.column("group")))
-    return both("stays", lambda axes: _mean_stays(axes, rows_of(table), groups), _FRAME + _ROW * len(groups))
+    return both(
+        "stays", lambda axes: _mean_stays(axes, rows_of(table), groups), max(_SMALLEST, _FRAME + _ROW * len(groups))
+    )
 
 
 def _mean_stays(axes: Axes, rows: list[Mapping[str, Cell]], groups: list[str]) -> None:

@@ -39,7 +39,7 @@ def calibration_figures(result: AnalysisResult, *, outcome: str) -> dict[str, by
     performance = result.table("performance")
     groups = list(dict.fromkeys(str(name) for name in performance.column("group")))
     return both("reliability", lambda axes: _reliability(axes, result.table("reliability"), outcome), 420.0) | both(
-        "by_site", lambda axes: _ratios(axes, performance, outcome), _FRAME + _ROW * len(groups)
+        "by_site", lambda axes: _ratios(axes, performance, outcome), max(_SMALLEST, _FRAME + _ROW * len(groups))
     )
 
 

@@ -6,6 +6,7 @@ manifest lets be shown is told apart by site.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,12 +143,13 @@ def ask(
         ),
         records_per_patient=terms.records_per_patient(run),
     )
-    analyst, _ = open_analyst(
-        study, threshold=terms.threshold, is_masked=terms.is_masked, memory=terms.memory, work=terms.work
-    )
-    result = analyst.run(
-        Analysis(name=asked.name, selection=Selection(), solver=lambda _: solver(labels)),
-    )
+    # Numbers of sums begin at 1 with every analyst, and no site answers one twice under the same keys.
+    terms.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=terms.work) as work:
+        analyst, _ = open_analyst(
+            study, threshold=terms.threshold, is_masked=terms.is_masked, memory=terms.memory, work=Path(work)
+        )
+        result = analyst.run(Analysis(name=asked.name, selection=Selection(), solver=lambda _: solver(labels)))
     if isinstance(run.manifest.privacy, NoPrivacy):
         return result
     return result.model_copy(update={"notes": (*result.notes, NOT_PRIVATE)})

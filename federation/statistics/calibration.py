@@ -142,7 +142,8 @@ def recalibrate(scores: Scores, sums: Sums) -> Solver[Recalibrated]:
     """
     size = (len(scores.scores), scores.groups)
     both = (sums["positive"].sum(axis=-1) > 0) & (sums["negative"].sum(axis=-1) > 0)
-    line, shift = np.broadcast_to(np.array([0.0, 1.0]), (*size, 2)).copy(), np.zeros(size)
+    # From a flat line: where risks are extreme, Newton's method from a slope of 1 may step too far.
+    line, shift = np.zeros((*size, 2)), np.zeros(size)
     moving, found = both.copy(), None
     for _ in range(_MOST_STEPS):
         found = yield _equations(scores, line, shift)

@@ -15,7 +15,7 @@ from experiments.operations.risks import calibration
 from experiments.operations.stays import stays
 
 QUICK = (
-    "schedule=short", "tracking=none", "report.bootstrap_samples=10", "baselines.pooled.enabled=false",
+    "schedule=short", "tracking=none", "report.bootstrap_samples=20", "baselines.pooled.enabled=false",
     "baselines.local_only=false", "baselines.cyclic=false",
 )  # fmt: skip
 Finished = tuple[FinishedRun, tuple[SitePatients, ...]]

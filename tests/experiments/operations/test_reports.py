@@ -18,7 +18,7 @@ from tests.experiments.studies.made_up_eicu import drawn, write
 
 Simulate = Callable[..., Path]
 QUICK = (
-    "debug=tiny", "tracking=none", "report.bootstrap_samples=10", "baselines.pooled.enabled=false",
+    "debug=tiny", "tracking=none", "report.bootstrap_samples=20", "baselines.pooled.enabled=false",
     "baselines.local_only=false", "baselines.cyclic=false", "baselines.non_private=false",
 )  # fmt: skip
 

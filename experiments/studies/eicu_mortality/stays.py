@@ -11,7 +11,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -42,7 +42,7 @@ class SiteStays:
     """The stays of one site.
 
     Args:
-        site: Its name: a region, or ``hospital-0073``.
+        site: Its name: a region, or ``hospital-0073`` after the hospital with the lowest number.
         region: In which it lies.
         stays: Rows of prefixed columns.
     """
@@ -63,8 +63,8 @@ def read_stays(data: Path | None, *, study: str, sites: Sites, minimum_patients:
     Args:
         data: The folder ``COHORTIUM_DATA``.
         study: For the message.
-        sites: Every region is a site, or every hospital.
-        minimum_patients: A site of fewer is left out.
+        sites: Every region is a site, or as few hospitals of a region together as have enough patients.
+        minimum_patients: A region of fewer is left out.
 
     Returns:
         The sites by name.
@@ -74,12 +74,18 @@ def read_stays(data: Path | None, *, study: str, sites: Sites, minimum_patients:
     """
     paths = find_data(data, study=study, files=tuple(f"eicu_demo/{name}.csv.gz" for name in TABLES.values()))
     tables = {prefix: _table(path, prefix) for prefix, path in zip(TABLES, paths, strict=True)}
-    found: dict[tuple[str, str], list[Row]] = {}
+    regions: dict[str, list[Row]] = {}
     for stay in _joined(tables):
-        region = stay["hospital_region"].lower() or _UNRECORDED
-        name = region if sites == "region" else f"hospital-{int(stay['patient_hospitalid']):04d}"
-        found.setdefault((name, region), []).append(stay)
-    dealt = [SiteStays(site=name, region=region, stays=tuple(rows)) for (name, region), rows in sorted(found.items())]
+        regions.setdefault(stay["hospital_region"].lower() or _UNRECORDED, []).append(stay)
+    dealt = [
+        site
+        for region, rows in sorted(regions.items())
+        for site in (
+            (SiteStays(site=region, region=region, stays=tuple(rows)),)
+            if sites == "region"
+            else _hospitals(region, rows, minimum_patients)
+        )
+    ]
     kept = tuple(site for site in dealt if site.patients >= minimum_patients)
     if not kept:
         most = max((site.patients for site in dealt), default=0)
@@ -88,6 +94,28 @@ def read_stays(data: Path | None, *, study: str, sites: Sites, minimum_patients:
             remedy="lower study.options.minimum_patients, or use study.options.sites=region",
         )
     return kept
+
+
+def _hospitals(region: str, rows: Sequence[Row], minimum_patients: int) -> list[SiteStays]:
+    """The hospitals of a region in the order of their numbers, put together until each site has enough patients."""
+    by_hospital: dict[int, list[Row]] = {}
+    for row in rows:
+        by_hospital.setdefault(int(row["patient_hospitalid"]), []).append(row)
+    found: list[SiteStays] = []
+    waiting: list[Row] = []
+    name = ""
+    for number, own in sorted(by_hospital.items()):
+        name = name or f"hospital-{number:04d}"
+        waiting += own
+        site = SiteStays(site=name, region=region, stays=tuple(waiting))
+        if site.patients >= minimum_patients:
+            found.append(site)
+            name, waiting = "", []
+    if waiting and found:
+        found[-1] = replace(found[-1], stays=(*found[-1].stays, *waiting))
+    elif waiting:
+        found.append(SiteStays(site=name, region=region, stays=tuple(waiting)))
+    return found
 
 
 def write_site(site: SiteStays, *, folder: Path) -> Path:

@@ -34,9 +34,9 @@ class EicuOptions(Document):
     """Options that all studies of the eICU demo share."""
 
     sites: Sites = "region"
-    """Every region is a site, with its hospitals inside, or every hospital."""
-    minimum_patients: Annotated[int, Field(ge=2)] = 8
-    """A site of fewer is left out. The demo has at most ten patients of a hospital."""
+    """Every region is a site, or as few hospitals of a region together as have enough patients."""
+    minimum_patients: Annotated[int, Field(ge=2)] = 30
+    """The demo has at most ten patients of a hospital: too few to train on some and test on others."""
 
 
 def define() -> StudyDefinition:

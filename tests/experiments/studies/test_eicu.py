@@ -21,12 +21,22 @@ def prepared(name: str, tmp_path: Path, stays: list[dict[str, dict[str, str]]], 
     return load_study(name, options={"minimum_patients": 2, **options}, seed=1, folder=tmp_path / "sites", data=data)
 
 
-@pytest.mark.parametrize(("sites", "names"), [("region", ["south", "unrecorded", "west"]), ("hospital", ["hospital-0000", "hospital-0001", "hospital-0002"])])  # fmt: skip
+@pytest.mark.parametrize(("sites", "names"), [("region", ["south", "unrecorded", "west"]), ("hospital", ["hospital-0001", "hospital-0002", "hospital-0000"])])  # fmt: skip
 def test_regions_or_hospitals_are_the_sites(sites: str, names: list[str], tmp_path: Path) -> None:
     study = prepared("eicu_mortality", tmp_path, [stay(n) for n in range(30)], sites=sites)
     assert [site.site for site in study.sites] == names
     assert {site.group for site in study.sites} == {"west", "south", "unrecorded"}
     assert [len(records) for records in read_all(study).values()] == [10, 10, 10]
+
+
+def test_small_hospitals_of_a_region_are_put_together(tmp_path: Path) -> None:
+    rows = [stay(n, hospitalid=str(n % 12)) for n in range(60)]
+    study = prepared("eicu_mortality", tmp_path, rows, sites="hospital", minimum_patients=10)
+    # Regions have four hospitals of five patients each: 0, 3, 6, 9 and so on.
+    assert [site.site for site in study.sites] == [f"hospital-000{n}" for n in (1, 7, 2, 8, 0, 6)]
+    assert [site.public_patients for site in study.sites] == [10] * 6
+    uneven = prepared("eicu_mortality", tmp_path / "b", rows[:-12], sites="hospital", minimum_patients=10)
+    assert [site.public_patients for site in uneven.sites] == [16] * 3
 
 
 def test_a_code_of_minus_one_is_missing_and_counts_as_normal(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_mortality_beside_apache_is_what_scikit_learn_says(cohortium_data: Path,
         (line,) = [row for row in table.rows if row[:2] == (title, "all")]
         # A thousand bins: risks in one are ties.
         assert line[8] == pytest.approx(roc_auc_score(died, said), abs=2e-3)
-        assert float(str(line[8])) > 0.75
+        assert float(str(line[8])) > 0.7
 
 
 @pytest.mark.slow

@@ -19,12 +19,14 @@ class AnalysedStudy:
         contract: Meaning of every column.
         cohort: Who is in it.
         records: Of each site.
+        records_per_patient: Of a patient's records at most so many are used.
     """
 
     name: str
     contract: DataContract
     cohort: CohortDefinition
     records: tuple[Records, ...] = field(repr=False)
+    records_per_patient: int = 1
 
     def terms(self, *, threshold: int) -> StatisticsTerms:
         """What its analyses fix in advance."""
@@ -33,4 +35,5 @@ class AnalysedStudy:
             cohort=self.cohort,
             sites=tuple(records.site for records in self.records),
             threshold=threshold,
+            records_per_patient=self.records_per_patient,
         )

@@ -24,7 +24,15 @@ from aggregator.authority.commands import app as consortium_app
 from aggregator.commands import app as study_app
 from aggregator.host.commands import app as aggregator_app
 from aggregator.tracking_commands import app as tracking_app
-from experiments import agree_commands, analyse_commands, audit_commands, commands, plan_commands, rehearse_commands
+from experiments import (
+    agree_commands,
+    analyse_commands,
+    audit_commands,
+    commands,
+    operations_commands,
+    plan_commands,
+    rehearse_commands,
+)
 from federation.errors import (
     CohortiumError,
     InternalError,
@@ -77,6 +85,7 @@ app.command("simulate")(commands.simulate)
 app.command("report")(commands.report)
 app.command("audit")(audit_commands.audit)
 app.command("analyse")(analyse_commands.analyse)
+app.add_typer(operations_commands.app, name="operations")
 app.add_typer(commands.studies_app, name="studies")
 app.add_typer(commands.sweep_app, name="sweep")
 agree_commands.register(study_app)

@@ -1,7 +1,7 @@
 """The named studies, by name.
 
->>> study_names()
-('demo', 'early_warning', 'ecg_beats', 'generated_images', 'heart_disease', 'readmission', 'synthetic', 'tcga_brca')
+>>> ', '.join(study_names())
+'demo, early_warning, ecg_beats, eicu_mortality, eicu_stay, generated_images, heart_disease, readmission, synthetic, tcga_brca'
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ class _StudyModule(Protocol):
 # Written out, so that a name from a settings file never becomes an import.
 _MODULES: Final = {
     "demo": "experiments.studies.demo.study",
-    "generated_images": "experiments.studies.generated_images.study",
     "early_warning": "experiments.studies.early_warning.study",
     "ecg_beats": "experiments.studies.ecg_beats.study",
+    "eicu_mortality": "experiments.studies.eicu_mortality.study",
+    "eicu_stay": "experiments.studies.eicu_stay.study",
+    "generated_images": "experiments.studies.generated_images.study",
     "heart_disease": "experiments.studies.heart_disease.study",
     "readmission": "experiments.studies.readmission.study",
     "synthetic": "experiments.studies.synthetic.study",

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from federation.data.cohort import CohortDefinition
-from federation.data.contract import DataContract
+from federation.data.contract import DataContract, Variable
 from federation.errors import ConfigurationError, ManifestError, RecordsUnreadableError
 from federation.identifiers import Provenance, TaskKind
 from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTerms
@@ -32,6 +32,9 @@ class StudyDefinition:
         cohort: Default cohort definition.
         task_terms: Levels of quantiles, intervals and method of survival; ``None`` for other tasks.
         expected: Metric name to (value, tolerance), as published or as measured by the command in the study's README.
+        beside: Variables that the sites also have of their test patients and that no model sees: others' predictions, times. They
+            are looked at after training (``cohortium operations``); where one is missing, nobody is excluded.
+        rivals: Of these, the ones that predict the outcome too, with a short title.
     """
 
     name: str
@@ -44,6 +47,8 @@ class StudyDefinition:
     cohort: CohortDefinition
     task_terms: QuantileTerms | DiscreteTimeTerms | CoxTerms | None = None
     expected: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    beside: tuple[Variable, ...] = ()
+    rivals: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,13 @@ class StudySite:
         site: Its identifier.
         source: Where its records are read.
         public_patients: Publicly known number of its eligible patients.
+        group: With which sites it is reported together, such as a region; empty: alone.
     """
 
     site: str
     source: RecordSource
     public_patients: int
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,4 +28,5 @@ class CountStep(Step):
 
     def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
         """See :meth:`shapes`."""
-        return {"patients": np.array(float(columns.records)), "sites": np.array(float(columns.records > 0))}
+        patients = columns.records if columns.patients is None else columns.patients
+        return {"patients": np.array(float(patients)), "sites": np.array(float(columns.records > 0))}

@@ -24,6 +24,8 @@ class StatisticsTerms(Document):
     sites: Annotated[tuple[SiteId, ...], Field(min_length=1, max_length=MOST_SITES)]
     threshold: Annotated[int, Field(ge=1)] = DEFAULT_THRESHOLD
     """Smallest number of patients that a count, or a difference of counts, may show."""
+    records_per_patient: Annotated[int, Field(ge=1, exclude_if=lambda most: most == 1)] = 1
+    """Of a patient's records at most so many are used, drawn by keyed hash; 1 is left out of the canonical bytes."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

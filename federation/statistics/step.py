@@ -29,15 +29,17 @@ Sums = Mapping[str, FloatArray]
 
 @dataclass(frozen=True)
 class Columns:
-    """Values of one site, one record per patient, in the contract's terms.
+    """Values of one site, one record per patient unless the terms say otherwise, in the contract's terms.
 
     Args:
         values: Variable to ``[R]``; none is missing in what a step names, but for descriptive tables.
         records: R.
+        patients: Distinct patients; ``None``: as many as records.
     """
 
     values: Mapping[str, FloatArray] = field(repr=False)
     records: int
+    patients: int | None = None
 
 
 class Step(Document):

@@ -13,7 +13,10 @@ from federation.statistics.cox_steps import CoxLikelihoodStep, CoxRiskStep, Gram
 from federation.statistics.descriptive_steps import HistogramStep, LevelCountStep, MomentStep
 from federation.statistics.glm_steps import CrossProductStep, ScoreStep
 from federation.statistics.meta_analysis import SiteEstimateStep, SitePrecisionStep
+from federation.statistics.occupancy_steps import OccupancyStep
+from federation.statistics.prediction_steps import RecalibrationStep, RiskHistogramStep
 from federation.statistics.principal_components import CovarianceStep
+from federation.statistics.stay_steps import StayErrorStep
 from federation.statistics.survival_steps import LogRankStep, RiskTableStep
 
 AnyStep = Annotated[
@@ -32,6 +35,10 @@ AnyStep = Annotated[
     | SiteEstimateStep
     | SitePrecisionStep
     | CovarianceStep
-    | AlarmStep,
+    | AlarmStep
+    | RiskHistogramStep
+    | RecalibrationStep
+    | OccupancyStep
+    | StayErrorStep,
     Field(discriminator="kind"),
 ]

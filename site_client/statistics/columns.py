@@ -28,9 +28,9 @@ _ANY: Final = ImputeMissing(value=0)
 
 
 def selected_records(records: Records, *, terms: StatisticsTerms, selection: Selection) -> Records:
-    """The patients of an analysis, one record each.
+    """The patients of an analysis, one record each unless the terms take several.
 
-    Of a patient with several records one is kept, by a keyed hash that no value influences.
+    Which of a patient's records are kept is decided by a keyed hash that no value influences.
 
     Args:
         records: All of the site, as a source gives them.
@@ -44,7 +44,10 @@ def selected_records(records: Records, *, terms: StatisticsTerms, selection: Sel
     contract = terms.contract
     _check_codes(records, contract)
     definition = terms.cohort.model_copy(
-        update={"inclusion": (*terms.cohort.inclusion, *selection.where), "max_records_per_patient": 1}
+        update={
+            "inclusion": (*terms.cohort.inclusion, *selection.where),
+            "max_records_per_patient": terms.records_per_patient,
+        }
     )
     needed = {contract.variable(name).name for name in selection.complete}
     relaxed = contract.model_copy(
@@ -70,7 +73,7 @@ def as_columns(records: Records, *, terms: StatisticsTerms, selection: Selection
         if isinstance(variable.missing, ImputeMissing):
             known = values[name]
             values[name] = np.where(np.isnan(known), imputed_value(variable, variable.missing), known)
-    return Columns(values=values, records=len(records))
+    return Columns(values=values, records=len(records), patients=len(np.unique(records.patient_keys)))
 
 
 def _names(outcome: Outcome) -> set[str]:

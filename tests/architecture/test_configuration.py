@@ -17,6 +17,8 @@ from experiments.studies.catalogue import study_names
 from experiments.studies.demo.study import DemoOptions
 from experiments.studies.early_warning.study import EarlyWarningOptions
 from experiments.studies.ecg_beats.study import EcgBeatsOptions
+from experiments.studies.eicu_mortality.study import EicuOptions
+from experiments.studies.eicu_stay.study import StayOptions
 from experiments.studies.generated_images.pictures import PictureOptions
 from experiments.studies.heart_disease.study import HeartDiseaseOptions
 from experiments.studies.readmission.study import ReadmissionOptions
@@ -51,6 +53,8 @@ def test_the_named_studies_are_those_of_the_catalogue() -> None:
         ("generated_images", PictureOptions),
         ("early_warning", EarlyWarningOptions),
         ("ecg_beats", EcgBeatsOptions),
+        ("eicu_mortality", EicuOptions),
+        ("eicu_stay", StayOptions),
         ("heart_disease", HeartDiseaseOptions),
         ("readmission", ReadmissionOptions),
         ("tcga_brca", TcgaBrcaOptions),

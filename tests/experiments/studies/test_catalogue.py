@@ -8,7 +8,8 @@ from experiments.studies.catalogue import load_study, study_names
 from federation.errors import ConfigurationError, RecordsUnreadableError
 
 STUDIES = (
-    "demo", "early_warning", "ecg_beats", "generated_images", "heart_disease", "readmission", "synthetic", "tcga_brca",
+    "demo", "early_warning", "ecg_beats", "eicu_mortality", "eicu_stay", "generated_images", "heart_disease", "readmission",
+    "synthetic", "tcga_brca",
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Length of stay on the eICU demo, beside APACHE IVa. See README.md beside this file."""

@@ -25,6 +25,7 @@ from aggregator.commands import app as study_app
 from aggregator.host.commands import app as aggregator_app
 from aggregator.tracking_commands import app as tracking_app
 from experiments import analyse_commands, audit_commands, commands, plan_commands, rehearse_commands
+from experiments.genotypes.commands import gwas
 from federation.errors import (
     CohortiumError,
     InternalError,
@@ -57,6 +58,7 @@ EXTRA_OF_PACKAGE: Final = {
     "cryptography": "site",
     "sqlalchemy": "postgresql",
     "psycopg": "postgresql",
+    "bed_reader": "genotypes",
 }
 """Top-level module of an optional package, and the extra that installs it."""
 
@@ -71,6 +73,7 @@ app.command("simulate")(commands.simulate)
 app.command("report")(commands.report)
 app.command("audit")(audit_commands.audit)
 app.command("analyse")(analyse_commands.analyse)
+app.command("gwas")(gwas)
 app.add_typer(commands.studies_app, name="studies")
 app.add_typer(commands.sweep_app, name="sweep")
 plan_commands.register(study_app)

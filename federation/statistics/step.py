@@ -11,13 +11,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.documents import Document
 from federation.errors import InternalError, InvalidInputError
+from federation.statistics import wide_sums
+from federation.statistics.genotype_source import Genotypes
+from federation.statistics.wide_sums import Words
 
 FloatArray = NDArray[np.float64]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -34,14 +37,19 @@ class Columns:
     Args:
         values: Variable to ``[R]``; none is missing in what a step names, but for descriptive tables.
         records: R.
+        genotypes: Of the same records in the same order, where a site has them.
     """
 
     values: Mapping[str, FloatArray] = field(repr=False)
     records: int
+    genotypes: Genotypes | None = field(default=None, repr=False)
 
 
 class Step(Document):
     """What every site is asked."""
+
+    is_whole: ClassVar[bool] = False
+    """Whether all numbers are counts, for which one 64-bit number each is enough."""
 
     @abstractmethod
     def shapes(self) -> Shapes:
@@ -80,6 +88,24 @@ class Step(Document):
                 f"expected parts {dict(shapes)}, got { ({name: np.shape(parts[name]) for name in parts}) }"
             )
         return np.concatenate([np.ravel(parts[name]) for name in shapes]).astype(np.float64)
+
+    @property
+    def num_words(self) -> int:
+        """64-bit numbers in which an answer is sent."""
+        return self.length if self.is_whole else 2 * self.length
+
+    def words(self, columns: Columns) -> Words:
+        """``[num_words]``: the answer as it is added up.
+
+        Raises:
+            As :meth:`answer`, and if a number does not fit.
+        """
+        values = self.answer(columns)
+        return wide_sums.encode_whole(values) if self.is_whole else wide_sums.encode(values)
+
+    def opened(self, total: Words) -> FloatArray:
+        """``[length]`` from the words of all sites added up."""
+        return total.astype(np.float64) if self.is_whole else wide_sums.decode(total)
 
     def parts(self, total: FloatArray) -> Sums:
         """A summed vector under the names of its parts."""

@@ -1,0 +1,187 @@
+"""From sums over sites to the test of every variant: allelic, Cochran-Mantel-Haenszel, linear, logistic.
+
+Axis names: V variants, p columns beside the genotype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from federation.statistics.genotype_source import Packed
+from federation.statistics.genotypes.quality import Quality
+from federation.statistics.genotypes.regression_steps import LinearScanStep, LogisticScanStep
+from federation.statistics.genotypes.scan_model import ScanModel, bordered, symmetric
+from federation.statistics.genotypes.stratum_steps import PARTS, StratumStep, alleles
+from federation.statistics.inference import normal_width
+from federation.statistics.solving import check_columns
+from federation.statistics.step import Solver, Step, Sums
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int64]
+Estimates = Mapping[str, FloatArray]
+"""Column of the table to ``[V]`` of the tested variants; NaN where there is no finite estimate."""
+
+MOST_NUMBERS: Final = 2**20
+"""In one sum over a block of variants."""
+_COLLINEAR: Final = 1e-8
+"""Part of a genotype's sum of squares that the other columns leave; below, it is one of them."""
+_MOST_ITERATIONS: Final = 25
+_CONVERGED: Final = 1e-8
+
+
+def allelic(quality: Quality) -> Estimates:
+    """Pearson's chi-squared test of the table of alleles by outcome, without continuity correction; no further sum."""
+    counts = quality.counts[quality.tested]
+    controls, cases = alleles(counts[:, 0]), alleles(counts[:, 1])
+    (a, b), (c, d) = cases.T, controls.T
+    total = a + b + c + d
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = total * (a * d - b * c) ** 2 / ((a + b) * (c + d) * (a + c) * (b + d))
+        ratio = (a * d) / (b * c)
+        return {
+            "frequency in cases": a / (a + b),
+            "frequency in controls": c / (c + d),
+            "odds ratio": np.where(np.isfinite(ratio), ratio, np.nan),
+            "statistic": statistic,
+            "p": stats.chi2.sf(statistic, 1),
+        }
+
+
+def stratified(variants: str, quality: Quality, *, outcome: str, block: int, confidence: float) -> Solver[Estimates]:
+    """Cochran-Mantel-Haenszel over sites."""
+    tested = quality.tested
+    step = StratumStep(variants=variants, places=Packed.of(tested[:0]), outcome=outcome)
+    found = yield from _over_blocks(step, tested, numbers=len(PARTS), block=block)
+    r, s, pr, mixed, qs, observed, expected, variance = found["parts"].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = (observed - expected) ** 2 / variance
+        log_ratio = np.log(r / s)
+        error = np.sqrt(pr / (2 * r**2) + mixed / (2 * r * s) + qs / (2 * s**2))
+        width = normal_width(confidence) * error
+        return {
+            "odds ratio": np.exp(log_ratio),
+            "standard error": error,
+            "lower": np.exp(log_ratio - width),
+            "upper": np.exp(log_ratio + width),
+            "statistic": statistic,
+            "p": stats.chi2.sf(statistic, 1),
+        }
+
+
+def linear(variants: str, quality: Quality, *, model: ScanModel, block: int) -> Solver[Estimates]:
+    """Least squares of the outcome on each variant and the covariates; Student's t.
+
+    Raises:
+        InvalidInputError: If the covariates are collinear.
+    """
+    tested, width = quality.tested, model.width
+    step = LinearScanStep(variants=variants, places=Packed.of(tested[:0]), model=model)
+    numbers = width * (width + 1) // 2 + 2 * width + 3
+    found = yield from _over_blocks(step, tested, numbers=numbers, block=block)
+    gram = symmetric(found["gram"], width)
+    known = quality.known[tested]
+    check_columns(gram[int(known.argmax())], _names(model))
+    solved = np.linalg.solve(gram, np.stack([found["cross"], found["scores"]], axis=2))
+    left = found["square"] - np.einsum("vp,vp->v", found["cross"], solved[:, :, 0])
+    score = found["score"] - np.einsum("vp,vp->v", found["cross"], solved[:, :, 1])
+    unexplained = found["outcomes"] - np.einsum("vp,vp->v", found["scores"], solved[:, :, 1])
+    degrees = known - width - 1
+    left = np.where((left > _COLLINEAR * found["square"]) & (degrees > 0), left, np.nan)
+    estimate = score / left
+    error = np.sqrt(np.maximum(unexplained - score * estimate, 0.0) / degrees / left)
+    statistic = estimate / error
+    return {
+        "beta": estimate * model.outcome_scale,
+        "standard error": error * model.outcome_scale,
+        "statistic": statistic,
+        "p": 2 * stats.t.sf(np.abs(statistic), degrees),
+    }
+
+
+def logistic(
+    variants: str, quality: Quality, *, model: ScanModel, block: int, confidence: float
+) -> Solver[Estimates]:
+    """Fisher scoring of a logistic model of each variant, all at the same time; a variant that has converged is asked no more."""
+    tested, width = quality.tested, model.width
+    at = np.zeros((len(tested), width + 1))
+    variance = np.full(len(tested), np.nan)
+    active = np.arange(len(tested))
+    for _ in range(_MOST_ITERATIONS):
+        empty = Packed.of(np.zeros((0, width + 1)))
+        step = LogisticScanStep(variants=variants, places=Packed.of(tested[:0]), model=model, coefficients=empty)
+        numbers = width * (width + 1) // 2 + 2 * width + 2
+        sums = yield from _over_blocks(
+            step, tested[active], numbers=numbers, block=block, further=_coefficients(at[active])
+        )
+        information = bordered(sums["gram"], sums["cross"], sums["square"], width)
+        if np.array_equal(active, np.arange(len(tested))):
+            check_columns(information[0, :width, :width], _names(model))
+        inverses, is_regular = _inverses(information)
+        moved = np.einsum("vij,vj->vi", inverses, np.column_stack([sums["scores"], sums["score"]]))
+        at[active] += moved
+        variance[active] = inverses[:, -1, -1]
+        goes_on = is_regular & (np.abs(moved).max(axis=1) >= _CONVERGED)
+        variance[active[~is_regular]] = np.nan
+        active = active[goes_on]
+        if len(active) == 0:
+            break
+    variance[active] = np.nan
+    estimate, error = np.where(np.isnan(variance), np.nan, at[:, -1]), np.sqrt(variance)
+    statistic, spread = estimate / error, normal_width(confidence) * error
+    return {
+        "log odds ratio": estimate,
+        "standard error": error,
+        "odds ratio": np.exp(estimate),
+        "lower": np.exp(estimate - spread),
+        "upper": np.exp(estimate + spread),
+        "statistic": statistic,
+        "p": 2 * stats.norm.sf(np.abs(statistic)),
+    }
+
+
+def _inverses(information: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Inverses of scaled matrices, and where there is one; zeros elsewhere."""
+    diagonal = np.einsum("vii->vi", information)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    scaled = information / (scale[:, :, None] * scale[:, None, :])
+    is_regular = (diagonal > 0).all(axis=1) & (np.linalg.eigvalsh(scaled)[:, 0] > _COLLINEAR)
+    found = np.zeros_like(information)
+    found[is_regular] = np.linalg.inv(scaled[is_regular])
+    return found / (scale[:, :, None] * scale[:, None, :]), is_regular
+
+
+def _names(model: ScanModel) -> tuple[str, ...]:
+    further = range(0 if model.components is None else model.components.width)
+    return (*model.design.names, *(f"component {place + 1}" for place in further))
+
+
+def _coefficients(at: FloatArray) -> Callable[[slice], dict[str, Any]]:
+    return lambda part: {"coefficients": Packed.of(at[part])}
+
+
+def block_slices(count: int, *, numbers: int, block: int) -> Iterator[slice]:
+    """Parts of the variants whose sums fit in one vector."""
+    size = max(1, min(block, MOST_NUMBERS // numbers))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def _over_blocks(
+    step: Step,
+    places: IndexArray,
+    *,
+    numbers: int,
+    block: int,
+    further: Callable[[slice], dict[str, Any]] | None = None,
+) -> Solver[Sums]:
+    """The sums of a step over all places, block by block, put together along the variants."""
+    taken: list[Sums] = []
+    for part in block_slices(len(places), numbers=numbers, block=block):
+        changes: dict[str, Any] = {"places": Packed.of(places[part]), **({} if further is None else further(part))}
+        taken.append((yield step.model_copy(update=changes)))
+    return {name: np.concatenate([sums[name] for sums in taken]) for name in taken[0]}

@@ -71,6 +71,7 @@ def draw_manhattan(axes: Axes, table: Table) -> None:
     axes.axhline(-np.log10(GENOME_WIDE), color=PALETTE[1], linestyle="--", linewidth=1.0)
     is_labelled = [place < _MOST_LABELS and (place < 12 or place % 2 == 1) for place in range(len(names))]  # noqa: PLR2004 - room
     axes.set_xticks(centres, [name if shown else "" for name, shown in zip(names, is_labelled, strict=True)])
+    axes.set_xlim(-2e7, start)
     axes.set_ylim(0.0, max(float(height.max()), -np.log10(GENOME_WIDE)) * 1.06)
     axes.set_xlabel("chromosome")
     axes.set_ylabel("−log₁₀ p")

@@ -93,7 +93,7 @@ def _write(result: AnalysisResult, folder: Path, *, command: str) -> list[Path]:
 def _show(result: AnalysisResult, files: list[Path]) -> None:
     """The strongest variants first; everything is in the files."""
     from experiments.analyse_tables import show
-    from experiments.genotypes.strongest import strongest
+    from experiments.genotypes.shown_tables import for_terminal
 
-    shown = [strongest(table) for table in result.tables if table.name not in _HIDDEN]
+    shown = [for_terminal(table) for table in result.tables if table.name not in _HIDDEN]
     show(Console(highlight=False), result.model_copy(update={"tables": tuple(shown)}), files=files)

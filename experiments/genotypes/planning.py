@@ -87,9 +87,7 @@ def gwas_plan(settings: GwasSettings, study: GenotypeStudy) -> Analysis:
         return _score_plan(
             settings, study, model, selection=selection, variants=variants, is_binary=isinstance(phenotype, Binary)
         )
-    rules = QualityRules(
-        missing=settings.missing, maf=settings.maf, hwe=settings.hwe, hwe_within=settings.hwe_within
-    )
+    rules = QualityRules(missing=settings.missing, maf=settings.maf, hwe=settings.hwe, hwe_within=settings.hwe_within)
     clumping = None
     if settings.score_below is not None:
         clumping = ClumpingRules(
@@ -128,7 +126,7 @@ def _model(settings: GwasSettings, contract: DataContract, phenotype: str) -> Sc
     )
 
 
-def _score_plan(  # noqa: PLR0913 - what the caller has worked out
+def _score_plan(
     settings: GwasSettings,
     study: GenotypeStudy,
     model: ScanModel,

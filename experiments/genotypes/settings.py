@@ -23,8 +23,8 @@ class GwasSettings(Document):
     """One association study, or the evaluation of a polygenic score. See docs/genotypes.md."""
 
     method: MethodName
-    """``allelic``: alleles by outcome; ``cmh``: the same within sites; ``linear``, ``logistic``: with covariates; ``score``: evaluate
-    ``weights``."""
+    """``allelic``: alleles by outcome; ``cmh``: the same within sites; ``linear``, ``logistic``: with covariates; ``score``:
+    evaluate ``weights``."""
     phenotype: VariableName | None = None
     """``None``: the contract's outcome."""
     covariates: tuple[VariableName, ...] = ()

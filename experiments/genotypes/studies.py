@@ -137,7 +137,7 @@ def generated(options: GenotypeOptions, folder: Path) -> GenotypeStudy:
     return _study("generated_genotypes", listed, copies, people, sites, options, streams, folder)
 
 
-def _study(  # noqa: PLR0913, PLR0917 - the parts of a study
+def _study(  # noqa: PLR0917 - the parts of a study
     name: str,
     listed: VariantList,
     copies: CopyArray,

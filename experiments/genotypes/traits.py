@@ -22,6 +22,7 @@ _HITS: Final = 8
 _EFFECT: Final = 0.55
 """Of one standardised genotype, in standard deviations of the noise."""
 _FREQUENT: Final = 0.25
+_MOST_MISSING: Final = 0.02
 _DISCOVERY: Final = 0.7
 _BETWEEN_POPULATIONS: Final = 0.8
 _AFFECTED: Final = 0.4
@@ -57,7 +58,9 @@ def made_up(copies: CopyArray, sites: NDArray[np.str_], streams: RandomStreams) 
     people = len(copies)
     known = np.where(copies < 0, np.nan, copies.astype(np.float64))
     frequency = np.nanmean(known, axis=0) / 2
-    frequent = np.flatnonzero((np.minimum(frequency, 1 - frequency) > _FREQUENT) & (np.isnan(known).mean(axis=0) < 0.02))
+    frequent = np.flatnonzero(
+        (np.minimum(frequency, 1 - frequency) > _FREQUENT) & (np.isnan(known).mean(axis=0) < _MOST_MISSING)
+    )
     spaced = np.array_split(frequent, _HITS)
     hits = np.array([int(draw.choice(part)) for part in spaced if len(part)])
     signs = np.where(np.arange(len(hits)) % 2 == 0, 1.0, -1.0)

@@ -81,7 +81,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
     is_whole = all(None not in row and None not in row.values() for row in rows)
     if reader is None or tuple(reader.fieldnames or ()) != WEIGHT_COLUMNS or not is_whole:
         raise InvalidInputError(
-            f"expected tab-separated columns {', '.join(WEIGHT_COLUMNS)} in {path.name}, got another file", remedy=_REMEDY
+            f"expected tab-separated columns {', '.join(WEIGHT_COLUMNS)} in {path.name}, got another file",
+            remedy=_REMEDY,
         )
     return rows
 

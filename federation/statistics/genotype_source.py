@@ -28,7 +28,7 @@ READ_AT_ONCE: Final = 256
 
 
 class Packed(Document):
-    """Many numbers in one document: the bytes of float64, little end first, in base64. A list of them would take seconds to hash."""
+    """Many numbers in one document: bytes of float64, little end first, in base64. A list of them would take seconds to hash."""
 
     shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=3)]
     content: str = Field(repr=False)

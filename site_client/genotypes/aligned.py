@@ -38,7 +38,12 @@ class SiteGenotypes:
 
     @classmethod
     def aligned(
-        cls, files: PlinkFiles, listed: VariantList, *, patients: Sequence[str], palindromic: PalindromicRule = "exclude"
+        cls,
+        files: PlinkFiles,
+        listed: VariantList,
+        *,
+        patients: Sequence[str],
+        palindromic: PalindromicRule = "exclude",
     ) -> SiteGenotypes:
         """Align a site's files.
 

@@ -1,6 +1,6 @@
 """PLINK's binary files ``.bed``, ``.bim`` and ``.fam``, read in blocks of variants: the home of ``bed-reader``.
 
-Only variant-major ``.bed`` files are read, which PLINK has written since 2007: three bytes, then for each variant two bits a person.
+Only variant-major ``.bed`` files are read, as PLINK has written since 2007: three bytes, then for each variant two bits a person.
 
 Axis names: R people of the file, V variants.
 """
@@ -29,6 +29,11 @@ LARGEST_TEXT: Final = 2**30
 """Bytes of a ``.bim`` or ``.fam`` file."""
 _MISSING: Final = -127
 """How ``bed-reader`` writes a missing genotype in int8."""
+_PROPERTIES: Final = (
+    *("fid", "iid", "father", "mother", "sex", "pheno"),
+    *("chromosome", "sid", "cm_position", "bp_position", "allele_1", "allele_2"),
+)
+"""Of people and variants, which ``bed-reader`` need not read once more."""
 _MAKE_AGAIN: Final = "make the three files again with one call of plink --make-bed"
 
 
@@ -83,12 +88,10 @@ class PlinkFiles:
         """
         from bed_reader import open_bed
 
-        none: dict[str, Any] = dict.fromkeys(
-            ("fid", "iid", "father", "mother", "sex", "pheno", "chromosome", "sid", "cm_position", "bp_position")
-        )
-        counts = {"iid_count": len(self.people), "sid_count": len(self.variants)}
+        nothing_else: Any = dict.fromkeys(_PROPERTIES)
+        people, variants = len(self.people), len(self.variants)
         try:
-            with open_bed(self.bed, **counts, properties=none | {"allele_1": None, "allele_2": None}) as stream:
+            with open_bed(self.bed, iid_count=people, sid_count=variants, properties=nothing_else) as stream:
                 found = stream.read(index=(slice(None), columns), dtype="int8", order="F", num_threads=1)
         except (OSError, ValueError) as failure:
             raise RecordsUnreadableError(
@@ -159,7 +162,8 @@ def _check_bed(path: Path, *, people: int, variants: int, site: str) -> None:
     if size != expected:
         what = "a cut file, or files of several calls" if size < expected else "more: files of several calls"
         raise RecordsUnreadableError(
-            f"expected {expected} bytes of {people} people (.fam) and {variants} variants (.bim) in {path.name}, got {size}: {what}",
+            f"expected {expected} bytes in {path.name}, of {people} people (.fam) and {variants} variants (.bim), "
+            f"got {size}: {what}",
             site=site,
             remedy=_MAKE_AGAIN,
         )

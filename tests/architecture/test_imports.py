@@ -29,6 +29,7 @@ VIOLATIONS = {
     "home of matplotlib": ("aggregator/rounds.py", "import matplotlib.pyplot"),
     "home of dp-accounting": ("federation/privacy/calibration.py", "import dp_accounting"),
     "home of formulaic": ("aggregator/rounds.py", "import formulaic"),
+    "home of bed-reader": ("experiments/simulate.py", "import bed_reader"),
     "home of cryptography": ("site_client/training.py", "import cryptography.fernet"),
     "home of onnx": ("aggregator/release/bundle.py", "import onnx"),
     "scikit-learn brings": ("site_client/evaluation.py", "import sklearn.metrics"),

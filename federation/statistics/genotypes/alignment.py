@@ -31,7 +31,9 @@ FATES: Final = (
     "not in the list",
 )
 """Of the list's variants at a site; the last of the site's variants that the list lacks."""
-_SAME, _SWAPPED, _FLIPPED, _BOTH, _PALINDROMIC, _OTHER_ALLELES, _OTHER_POSITION, _ABSENT, _NOT_LISTED = range(len(FATES))
+_SAME, _SWAPPED, _FLIPPED, _BOTH, _PALINDROMIC, _OTHER_ALLELES, _OTHER_POSITION, _ABSENT, _NOT_LISTED = range(
+    len(FATES)
+)
 ABSENT: Final = -1
 
 

@@ -66,7 +66,8 @@ class BlockStep(GenotypeStep):
         places: IndexArray = self.places.places
         if len(places) and not 0 <= int(places.min()) <= int(places.max()) < genotypes.num_variants:
             raise InvalidInputError(
-                f"expected places in a list of {genotypes.num_variants} variants, got others", remedy="use the agreed list"
+                f"expected places in a list of {genotypes.num_variants} variants, got others",
+                remedy="use the agreed list",
             )
         for part in in_blocks(places):
             yield part, genotypes.read(places[part])

@@ -38,7 +38,7 @@ class ClumpingRules(Document):
 
 
 def clumped(
-    rules: ClumpingRules, listed: VariantList, variants: str, quality: Quality, estimates: Mapping[str, FloatArray]
+    rules: ClumpingRules, listed: VariantList, *, variants: str, quality: Quality, estimates: Mapping[str, FloatArray]
 ) -> Solver[Table]:
     """Weights of a polygenic score: regression coefficients of the first allele, log odds ratios of a binary outcome.
 
@@ -57,7 +57,8 @@ def clumped(
     squared = squared_correlations(sums)
     chosen: list[int] = []
     for place in range(len(order)):
-        if not any(_is_near(listed, places[place], places[other], rules) and squared[place, other] > rules.linkage for other in chosen):
+        near = [other for other in chosen if _is_near(listed, places[place], places[other], rules)]
+        if not (squared[place, near] > rules.linkage).any():
             chosen.append(place)
     weights = weights_of(estimates)[order]
     rows = [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from federation.identifiers import VariableName
-from federation.statistics.genotype_source import MISSING, Packed, Projection, in_blocks, standardised
+from federation.statistics.genotype_source import MISSING, Projection, in_blocks, standardised
 from federation.statistics.genotypes.block_steps import BlockStep, GenotypeStep, groups_of
 from federation.statistics.genotypes.scan_model import ScanModel
 from federation.statistics.step import Columns, Shapes
@@ -59,8 +59,9 @@ class LinkageStep(BlockStep):
     is_whole: ClassVar[bool] = True
 
     def shapes(self) -> Shapes:
-        """``both``, ``sum``, ``square``, ``product``, ``[V, V]`` each: people, and of the row's copies the sum, the sum of squares and the
-        product with the column's.
+        """``both``, ``sum``, ``square``, ``product``, ``[V, V]`` each.
+
+        People; of the row's copies the sum, the sum of squares, and that of products with the column's.
         """
         square = (self.size, self.size)
         return {"both": square, "sum": square, "square": square, "product": square}

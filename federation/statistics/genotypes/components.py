@@ -1,10 +1,9 @@
-"""Principal components of genotypes over all sites, from sums of ``Z' Z B``: a block Krylov method (Musco & Musco 2015; Golub & Van Loan
-2013, section 10.3).
+"""Principal components of genotypes over all sites, from sums of ``Z' Z B``.
 
-The aggregator sends a few columns B over a public set of M variants and gets their image under the summed cross products, M x k
-numbers; the cross products themselves, M x M numbers that would say far more about the people, are never summed. The columns of
-all steps together span a space in which the leading directions are found after some ten steps. Each site computes the scores of its
-own people from the final loadings and keeps them.
+A block Krylov method (Musco & Musco 2015; Golub & Van Loan 2013, section 10.3). The aggregator sends a few columns B over a public
+set of M variants and gets their image under the summed cross products, M x w numbers; the cross products themselves, M x M numbers
+that would say far more about the people, are never summed. The columns of all steps together span a space in which the leading
+directions are found after some ten steps. Each site computes the scores of its own people from the final loadings and keeps them.
 
 Axis names: M variants, k components, w columns sent at a time.
 """
@@ -80,7 +79,8 @@ def solve_components(
     Args:
         variants: Digest of the list.
         places: ``[M]`` from :func:`thinned`.
-        frequency: ``[M]`` of the first allele over all sites. Genotypes are centred at ``2 f`` and divided by ``sqrt(2 f (1 - f))``.
+        frequency: ``[M]`` of the first allele over all sites, f. Genotypes are centred at ``2 f`` and divided by
+            ``sqrt(2 f (1 - f))``.
         components: k.
         patients: In the sums.
 
@@ -104,9 +104,7 @@ def solve_components(
     block = np.linalg.qr(_start(variants, len(places), min(components + _EXTRA, len(places))))[0]
     basis, images = np.zeros((len(places), 0)), np.zeros((len(places), 0))
     for steps in range(1, _MOST_STEPS + 1):
-        sums = yield ComponentStep(
-            variants=variants, projection=at.model_copy(update={"loadings": Packed.of(block)})
-        )
+        sums = yield ComponentStep(variants=variants, projection=at.model_copy(update={"loadings": Packed.of(block)}))
         basis, images = np.hstack([basis, block]), np.hstack([images, sums["product"]])
         small = basis.T @ images
         values, vectors = np.linalg.eigh((small + small.T) / 2)

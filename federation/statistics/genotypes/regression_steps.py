@@ -31,8 +31,9 @@ class LinearScanStep(BlockStep):
     model: ScanModel
 
     def shapes(self) -> Shapes:
-        """``gram`` ``[V, q]`` of the covariates, ``cross`` ``[V, p]`` with the genotype, ``square`` ``[V]`` of it, and with the outcome:
-        ``scores`` ``[V, p]``, ``score`` ``[V]``, ``outcomes`` ``[V]``.
+        """Of covariates and genotype: ``gram`` ``[V, q]``, ``cross`` ``[V, p]``, ``square`` ``[V]``.
+
+        With the outcome: ``scores`` ``[V, p]``, ``score`` ``[V]``; of the outcome: ``outcomes`` ``[V]``.
         """
         width = self.model.width
         return {
@@ -81,7 +82,7 @@ class LogisticScanStep(BlockStep):
         return self
 
     def shapes(self) -> Shapes:
-        """``gram`` ``[V, q]``, ``cross`` ``[V, p]`` and ``square`` ``[V]``: the information; ``scores`` ``[V, p]`` and ``score`` ``[V]``."""
+        """``gram`` ``[V, q]``, ``cross`` ``[V, p]``, ``square`` ``[V]``; ``scores`` ``[V, p]`` and ``score`` ``[V]``."""
         width = self.model.width
         return {
             "gram": (self.size, width * (width + 1) // 2),

@@ -94,7 +94,13 @@ def scan(asked: Scan, *, patients: int, threshold: int) -> Solver[Findings]:
     if components is not None:
         tables += _component_tables(asked.listed, components)
     if asked.clumping is not None:
-        tables.append((yield from clumped(asked.clumping, asked.listed, asked.variants, quality, estimates)))
+        tables.append(
+            (
+                yield from clumped(
+                    asked.clumping, asked.listed, variants=asked.variants, quality=quality, estimates=estimates
+                )
+            )
+        )
     p = estimates["p"]
     return Findings(
         figures={
@@ -182,7 +188,10 @@ def alignment_table(sites: tuple[str, ...], fates: FloatArray) -> Table:
 
 def _component_tables(listed: VariantList, components: Components) -> list[Table]:
     names = tuple(f"component {place + 1}" for place in range(len(components.eigenvalues)))
-    rows = [(name, value, value / components.total) for name, value in zip(names, components.eigenvalues.tolist(), strict=True)]
+    rows = [
+        (name, value, value / components.total)
+        for name, value in zip(names, components.eigenvalues.tolist(), strict=True)
+    ]
     of = components.projection
     places = of.places.places
     loadings = [

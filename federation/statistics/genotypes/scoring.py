@@ -1,7 +1,7 @@
 """How well a polygenic score predicts: variance explained, and the area under the ROC curve, from sums.
 
-The area is read from a histogram of scores with bins of a five-hundredth of a standard deviation or less; a case and a control in one
-bin count as a tie.
+The area is read from a histogram of scores, five hundred bins to a standard deviation; a case and a control in one bin count as a
+tie.
 
 Axis names: p covariates, b bins.
 """

@@ -1,12 +1,14 @@
 """From sums over sites to the test of every variant: allelic, Cochran-Mantel-Haenszel, linear, logistic.
 
+Block by block: of the sums of a block only the estimates stay.
+
 Axis names: V variants, p columns beside the genotype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from federation.statistics.genotypes.scan_model import ScanModel, bordered, symm
 from federation.statistics.genotypes.stratum_steps import PARTS, StratumStep, alleles
 from federation.statistics.inference import normal_width
 from federation.statistics.solving import check_columns
-from federation.statistics.step import Solver, Step, Sums
+from federation.statistics.step import Solver, Sums
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
@@ -54,23 +56,28 @@ def allelic(quality: Quality) -> Estimates:
 
 def stratified(variants: str, quality: Quality, *, outcome: str, block: int, confidence: float) -> Solver[Estimates]:
     """Cochran-Mantel-Haenszel over sites."""
+    found: list[Estimates] = []
     tested = quality.tested
-    step = StratumStep(variants=variants, places=Packed.of(tested[:0]), outcome=outcome)
-    found = yield from _over_blocks(step, tested, numbers=len(PARTS), block=block)
-    r, s, pr, mixed, qs, observed, expected, variance = found["parts"].T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = (observed - expected) ** 2 / variance
-        log_ratio = np.log(r / s)
-        error = np.sqrt(pr / (2 * r**2) + mixed / (2 * r * s) + qs / (2 * s**2))
+    for part in block_slices(len(tested), numbers=len(PARTS), block=block):
+        sums = yield StratumStep(variants=variants, places=Packed.of(tested[part]), outcome=outcome)
+        r, s, pr, mixed, qs, observed, expected, variance = sums["parts"].T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic = (observed - expected) ** 2 / variance
+            log_ratio = np.log(r / s)
+            error = np.sqrt(pr / (2 * r**2) + mixed / (2 * r * s) + qs / (2 * s**2))
         width = normal_width(confidence) * error
-        return {
-            "odds ratio": np.exp(log_ratio),
-            "standard error": error,
-            "lower": np.exp(log_ratio - width),
-            "upper": np.exp(log_ratio + width),
-            "statistic": statistic,
-            "p": stats.chi2.sf(statistic, 1),
-        }
+        with np.errstate(over="ignore"):
+            found.append(
+                {
+                    "odds ratio": np.exp(log_ratio),
+                    "standard error": error,
+                    "lower": np.exp(log_ratio - width),
+                    "upper": np.exp(log_ratio + width),
+                    "statistic": statistic,
+                    "p": stats.chi2.sf(statistic, 1),
+                }
+            )
+    return _joined(found)
 
 
 def linear(variants: str, quality: Quality, *, model: ScanModel, block: int) -> Solver[Estimates]:
@@ -80,68 +87,87 @@ def linear(variants: str, quality: Quality, *, model: ScanModel, block: int) -> 
         InvalidInputError: If the covariates are collinear.
     """
     tested, width = quality.tested, model.width
-    step = LinearScanStep(variants=variants, places=Packed.of(tested[:0]), model=model)
-    numbers = width * (width + 1) // 2 + 2 * width + 3
-    found = yield from _over_blocks(step, tested, numbers=numbers, block=block)
-    gram = symmetric(found["gram"], width)
-    known = quality.known[tested]
-    check_columns(gram[int(known.argmax())], _names(model))
-    solved = np.linalg.solve(gram, np.stack([found["cross"], found["scores"]], axis=2))
-    left = found["square"] - np.einsum("vp,vp->v", found["cross"], solved[:, :, 0])
-    score = found["score"] - np.einsum("vp,vp->v", found["cross"], solved[:, :, 1])
-    unexplained = found["outcomes"] - np.einsum("vp,vp->v", found["scores"], solved[:, :, 1])
-    degrees = known - width - 1
-    left = np.where((left > _COLLINEAR * found["square"]) & (degrees > 0), left, np.nan)
+    found: list[Estimates] = []
+    for part in block_slices(len(tested), numbers=width * (width + 1) // 2 + 2 * width + 3, block=block):
+        sums = yield LinearScanStep(variants=variants, places=Packed.of(tested[part]), model=model)
+        known = quality.known[tested[part]]
+        if not found:
+            check_columns(symmetric(sums["gram"], width)[int(known.argmax())], _names(model))
+        found.append(_least_squares(sums, known, model))
+    return _joined(found)
+
+
+def _least_squares(sums: Sums, known: FloatArray, model: ScanModel) -> Estimates:
+    """The genotype's coefficient after the covariates are solved for (Frisch & Waugh 1933)."""
+    gram = symmetric(sums["gram"], model.width)
+    solved = np.linalg.solve(gram, np.stack([sums["cross"], sums["scores"]], axis=2))
+    left = sums["square"] - np.einsum("vp,vp->v", sums["cross"], solved[:, :, 0])
+    score = sums["score"] - np.einsum("vp,vp->v", sums["cross"], solved[:, :, 1])
+    unexplained = sums["outcomes"] - np.einsum("vp,vp->v", sums["scores"], solved[:, :, 1])
+    degrees = known - model.width - 1
+    left = np.where((left > _COLLINEAR * sums["square"]) & (degrees > 0), left, np.nan)
     estimate = score / left
-    error = np.sqrt(np.maximum(unexplained - score * estimate, 0.0) / degrees / left)
-    statistic = estimate / error
+    error = np.sqrt(np.maximum(unexplained - score * estimate, 0.0) / np.maximum(degrees, 1) / left)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = estimate / error
     return {
         "beta": estimate * model.outcome_scale,
         "standard error": error * model.outcome_scale,
         "statistic": statistic,
-        "p": 2 * stats.t.sf(np.abs(statistic), degrees),
+        "p": 2 * stats.t.sf(np.abs(statistic), np.maximum(degrees, 1)),
     }
 
 
-def logistic(
-    variants: str, quality: Quality, *, model: ScanModel, block: int, confidence: float
-) -> Solver[Estimates]:
-    """Fisher scoring of a logistic model of each variant, all at the same time; a variant that has converged is asked no more."""
+def logistic(variants: str, quality: Quality, *, model: ScanModel, block: int, confidence: float) -> Solver[Estimates]:
+    """Fisher scoring of a logistic model of each variant, a block at the same time.
+
+    Raises:
+        InvalidInputError: If the covariates are collinear.
+    """
     tested, width = quality.tested, model.width
-    at = np.zeros((len(tested), width + 1))
-    variance = np.full(len(tested), np.nan)
-    active = np.arange(len(tested))
-    for _ in range(_MOST_ITERATIONS):
-        empty = Packed.of(np.zeros((0, width + 1)))
-        step = LogisticScanStep(variants=variants, places=Packed.of(tested[:0]), model=model, coefficients=empty)
-        numbers = width * (width + 1) // 2 + 2 * width + 2
-        sums = yield from _over_blocks(
-            step, tested[active], numbers=numbers, block=block, further=_coefficients(at[active])
+    found: list[Estimates] = []
+    for part in block_slices(len(tested), numbers=width * (width + 1) // 2 + 2 * width + 2, block=block):
+        estimate, variance = yield from _scored(variants, tested[part], model)
+        error = np.sqrt(variance)
+        statistic, spread = estimate / error, normal_width(confidence) * error
+        with np.errstate(over="ignore"):
+            found.append(
+                {
+                    "log odds ratio": estimate,
+                    "standard error": error,
+                    "odds ratio": np.exp(estimate),
+                    "lower": np.exp(estimate - spread),
+                    "upper": np.exp(estimate + spread),
+                    "statistic": statistic,
+                    "p": 2 * stats.norm.sf(np.abs(statistic)),
+                }
+            )
+    return _joined(found)
+
+
+def _scored(variants: str, places: IndexArray, model: ScanModel) -> Solver[tuple[FloatArray, FloatArray]]:
+    """Coefficients of the genotype and their variances; NaN without a finite estimate. Who has converged is asked no more."""
+    width = model.width
+    at = np.zeros((len(places), width + 1))
+    variance = np.full(len(places), np.nan)
+    active = np.arange(len(places))
+    for iteration in range(_MOST_ITERATIONS):
+        sums = yield LogisticScanStep(
+            variants=variants, places=Packed.of(places[active]), model=model, coefficients=Packed.of(at[active])
         )
         information = bordered(sums["gram"], sums["cross"], sums["square"], width)
-        if np.array_equal(active, np.arange(len(tested))):
-            check_columns(information[0, :width, :width], _names(model))
+        if iteration == 0:
+            largest = int(information[:, 0, 0].argmax())
+            check_columns(information[largest, :width, :width], _names(model))
         inverses, is_regular = _inverses(information)
         moved = np.einsum("vij,vj->vi", inverses, np.column_stack([sums["scores"], sums["score"]]))
         at[active] += moved
-        variance[active] = inverses[:, -1, -1]
-        goes_on = is_regular & (np.abs(moved).max(axis=1) >= _CONVERGED)
-        variance[active[~is_regular]] = np.nan
-        active = active[goes_on]
+        variance[active] = np.where(is_regular, inverses[:, -1, -1], np.nan)
+        active = active[is_regular & (np.abs(moved).max(axis=1) >= _CONVERGED)]
         if len(active) == 0:
             break
     variance[active] = np.nan
-    estimate, error = np.where(np.isnan(variance), np.nan, at[:, -1]), np.sqrt(variance)
-    statistic, spread = estimate / error, normal_width(confidence) * error
-    return {
-        "log odds ratio": estimate,
-        "standard error": error,
-        "odds ratio": np.exp(estimate),
-        "lower": np.exp(estimate - spread),
-        "upper": np.exp(estimate + spread),
-        "statistic": statistic,
-        "p": 2 * stats.norm.sf(np.abs(statistic)),
-    }
+    return np.where(np.isnan(variance), np.nan, at[:, -1]), variance
 
 
 def _inverses(information: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -160,10 +186,6 @@ def _names(model: ScanModel) -> tuple[str, ...]:
     return (*model.design.names, *(f"component {place + 1}" for place in further))
 
 
-def _coefficients(at: FloatArray) -> Callable[[slice], dict[str, Any]]:
-    return lambda part: {"coefficients": Packed.of(at[part])}
-
-
 def block_slices(count: int, *, numbers: int, block: int) -> Iterator[slice]:
     """Parts of the variants whose sums fit in one vector."""
     size = max(1, min(block, MOST_NUMBERS // numbers))
@@ -171,17 +193,5 @@ def block_slices(count: int, *, numbers: int, block: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def _over_blocks(
-    step: Step,
-    places: IndexArray,
-    *,
-    numbers: int,
-    block: int,
-    further: Callable[[slice], dict[str, Any]] | None = None,
-) -> Solver[Sums]:
-    """The sums of a step over all places, block by block, put together along the variants."""
-    taken: list[Sums] = []
-    for part in block_slices(len(places), numbers=numbers, block=block):
-        changes: dict[str, Any] = {"places": Packed.of(places[part]), **({} if further is None else further(part))}
-        taken.append((yield step.model_copy(update=changes)))
-    return {name: np.concatenate([sums[name] for sums in taken]) for name in taken[0]}
+def _joined(found: list[Estimates]) -> Estimates:
+    return {name: np.concatenate([estimates[name] for estimates in found]) for name in found[0]}

@@ -30,7 +30,7 @@ from site_client.patients import Records
 
 CopyArray = NDArray[np.int8]
 NAMES: Final = ("generated_genotypes", "gwas_hapmap3")
-_CONTRACT: Final = Path(__file__).parent / "gwas_contract.yaml"
+CONTRACT: Final = Path(__file__).parent / "gwas_contract.yaml"
 _FILES: Final = "HM3_thinned_autosomal_overlap"
 _POPULATIONS: Final = "relationships_w_pops_121708.txt"
 _LARGEST_FILE: Final = 2**26
@@ -160,7 +160,7 @@ def _study(  # noqa: PLR0917 - the parts of a study
     provenance = "public" if name == "gwas_hapmap3" else "synthetic"
     study = AnalysedStudy(
         name=name,
-        contract=read_contract(_CONTRACT),
+        contract=read_contract(CONTRACT),
         cohort=CohortDefinition(provenance=provenance),
         records=tuple(records),
     )

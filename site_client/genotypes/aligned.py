@@ -122,14 +122,21 @@ class SelectedGenotypes:
             raise InvalidInputError("expected places in the study's list of variants, got others")
         alignment = self.source.alignment
         columns = alignment.columns[places]
-        found = np.full((len(self.rows), len(places)), MISSING, dtype=np.int8)
         there = np.flatnonzero(columns != ABSENT)
         if len(there) == 0 or len(self.rows) == 0:
-            return found
+            return np.full((len(self.rows), len(places)), MISSING, dtype=np.int8)
         block = self.source.files.read(columns[there])
-        is_swapped = alignment.is_swapped[places][there]
-        block = np.where((block != MISSING) & is_swapped, 2 - block, block)
-        found[:, there] = np.where((self.rows == _NOBODY)[:, None], MISSING, block[self.rows])
+        swapped = np.flatnonzero(alignment.is_swapped[places][there])
+        if len(swapped):
+            copies = block[:, swapped]
+            block[:, swapped] = np.where(copies == MISSING, MISSING, 2 - copies)
+        if not np.array_equal(self.rows, np.arange(len(block))):
+            block = block[self.rows]
+            block[self.rows == _NOBODY] = MISSING
+        if len(there) == len(places):
+            return block
+        found = np.full((len(self.rows), len(places)), MISSING, dtype=np.int8)
+        found[:, there] = block
         return found
 
     def projected(self, projection: Projection) -> FloatArray:

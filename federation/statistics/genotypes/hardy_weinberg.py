@@ -43,8 +43,10 @@ def hardy_weinberg_p(genotypes: FloatArray) -> FloatArray:
             stop += 1
         if m > 0:
             chosen = order[start:stop]
-            tails = _tails(n, m, log_factorials)
-            found[chosen] = tails[counts[chosen, 1] // 2]
+            chances = _chances(n, m, log_factorials)
+            for place in chosen.tolist():
+                observed = chances[counts[place, 1] // 2]
+                found[place] = min(1.0, float(chances[chances <= observed * (1 + _TIE)].sum()))
         start = stop
     return found
 
@@ -53,15 +55,11 @@ def _log_factorials(most: int) -> FloatArray:
     return np.concatenate([np.zeros(1), np.cumsum(np.log(np.arange(1, most + 1, dtype=np.float64)))])
 
 
-def _tails(people: int, rare: int, log_factorials: FloatArray) -> FloatArray:
-    """P-value of every possible number of heterozygotes: rare % 2, rare % 2 + 2, ..., rare."""
+def _chances(people: int, rare: int, log_factorials: FloatArray) -> FloatArray:
+    """Of every possible number of heterozygotes: rare % 2, rare % 2 + 2, ..., rare."""
     hets = np.arange(rare % 2, rare + 1, 2)
     hom_rare = (rare - hets) // 2
     hom_common = people - hets - hom_rare
     logs = hets * np.log(2.0) - log_factorials[hom_rare] - log_factorials[hets] - log_factorials[hom_common]
     chances = np.exp(logs - logs.max())
-    chances /= chances.sum()
-    order = np.argsort(chances)
-    ascending = chances[order]
-    upto = np.searchsorted(ascending, chances * (1 + _TIE), side="right")
-    return np.minimum(1.0, np.concatenate([np.zeros(1), np.cumsum(ascending)])[upto])
+    return chances / chances.sum()

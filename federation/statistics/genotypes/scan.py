@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from federation.errors import InvalidInputError
+from federation.statistics.disclosure import check_columns_are_safe, check_total
 from federation.statistics.genotype_source import Packed
 from federation.statistics.genotypes import variant_tests
 from federation.statistics.genotypes.alignment import FATES
@@ -22,12 +23,16 @@ from federation.statistics.genotypes.components import Components, solve_compone
 from federation.statistics.genotypes.quality import Quality, QualityRules, judge
 from federation.statistics.genotypes.scan_model import ScanModel
 from federation.statistics.genotypes.variants import VariantList
+from federation.statistics.glm_steps import CrossProductStep, RegressionModel
 from federation.statistics.result import Cell, Findings, Table, shown
+from federation.statistics.solving import check_columns
 from federation.statistics.step import Solver
 
 FloatArray = NDArray[np.float64]
 Method = Literal["allelic", "cmh", "linear", "logistic"]
 NEEDS_CASES: Final = frozenset({"allelic", "cmh", "logistic"})
+_REGRESSIONS: Final = frozenset({"linear", "logistic"})
+_PATIENTS_PER_COLUMN: Final = 3
 _NUMBERS_OF_COUNTS: Final = 9
 _MEDIAN_OF_CHI_SQUARED: Final = float(stats.chi2.ppf(0.5, 1))
 _DIGITS: Final = 12
@@ -76,6 +81,8 @@ def scan(asked: Scan, *, patients: int, threshold: int) -> Solver[Findings]:
         PrivacyRefusedError: If there are too few patients in a group, or too many columns for them.
         InvalidInputError: If no variant passes the rules or the covariates are collinear.
     """
+    if asked.method in _REGRESSIONS:
+        yield from _check_covariates(asked, patients=patients, threshold=threshold)
     fates = (yield AlignmentStep(variants=asked.variants, sites=asked.sites))["fates"]
     quality = yield from count(asked, threshold=threshold)
     components, model = None, asked.model
@@ -129,6 +136,24 @@ def count(asked: Scan, *, threshold: int) -> Solver[Quality]:
         counts.append(sums["counts"])
         outside.append(sums["outside"])
     return judge(np.concatenate(counts), np.concatenate(outside), rules=asked.rules, threshold=threshold)
+
+
+def _check_covariates(asked: Scan, *, patients: int, threshold: int) -> Solver[None]:
+    """Refuse covariates that describe a few patients, before a variant is looked at."""
+    model = asked.model
+    sums = yield CrossProductStep(
+        model=RegressionModel(
+            family="linear",
+            outcome=model.outcome,
+            design=model.design,
+            outcome_centre=model.outcome_centre,
+            outcome_scale=model.outcome_scale,
+        )
+    )
+    check_columns_are_safe(sums["gram"], model.design, patients=patients, threshold=threshold)
+    check_columns(sums["gram"], model.design.names)
+    if threshold > 1:
+        check_total(patients, _PATIENTS_PER_COLUMN * (model.width + asked.components + 1))
 
 
 def _tested(asked: Scan, model: ScanModel, quality: Quality) -> Solver[variant_tests.Estimates]:

@@ -19,8 +19,10 @@ FloatArray = NDArray[np.float64]
 GENOME_WIDE: Final = 5e-8
 """The usual limit of genome-wide significance (Pe'er et al. 2008)."""
 _SMALLEST: Final = 1e-300
-_COLUMNS_OF_POINTS: Final = 900
-_ROWS_OF_POINTS: Final = 400
+_COLUMNS_OF_POINTS: Final = 600
+_ROWS_OF_POINTS: Final = 200
+_GAP: Final = 2e7
+"""Base pairs drawn between chromosomes."""
 _SEXES: Final = {"X": 23, "Y": 24, "XY": 25, "MT": 26, "M": 26}
 _MOST_LABELS: Final = 23
 _OTHERS: Final = 99
@@ -56,22 +58,25 @@ def draw_manhattan(axes: Axes, table: Table) -> None:
     positions = np.array(table.numbers("position"))[is_drawn]
     height = -np.log10(np.maximum(p[is_drawn], _SMALLEST))
     start = 0.0
+    along = np.empty(len(height))
     centres: list[float] = []
     names: list[str] = []
-    for place, chromosome in enumerate(np.unique(chromosomes).tolist()):
+    for chromosome in np.unique(chromosomes).tolist():
         chosen = chromosomes == chromosome
-        along = start + positions[chosen] - positions[chosen].min()
-        end = float(along.max()) + 1.0
-        kept = _distinct(along, height[chosen])
-        color = PALETTE[0] if place % 2 == 0 else QUIET
-        axes.plot(along[kept], height[chosen][kept], color=color, marker="o", markersize=2.6, linestyle="")
+        along[chosen] = start + positions[chosen] - positions[chosen].min()
+        end = float(along[chosen].max()) + 1.0
         centres.append((start + end) / 2)
         names.append(_name(chromosome))
-        start = end + 2e7
+        start = end + _GAP
+    kept = _distinct(along, height)
+    _, order = np.unique(chromosomes, return_inverse=True)
+    for parity, color in enumerate((PALETTE[0], QUIET)):
+        shown = kept[order[kept] % 2 == parity]
+        axes.plot(along[shown], height[shown], color=color, marker="o", markersize=2.6, linestyle="")
     axes.axhline(-np.log10(GENOME_WIDE), color=PALETTE[1], linestyle="--", linewidth=1.0)
     is_labelled = [place < _MOST_LABELS and (place < 12 or place % 2 == 1) for place in range(len(names))]  # noqa: PLR2004 - room
     axes.set_xticks(centres, [name if shown else "" for name, shown in zip(names, is_labelled, strict=True)])
-    axes.set_xlim(-2e7, start)
+    axes.set_xlim(-_GAP, start)
     axes.set_ylim(0.0, max(float(height.max()), -np.log10(GENOME_WIDE)) * 1.06)
     axes.set_xlabel("chromosome")
     axes.set_ylabel("−log₁₀ p")

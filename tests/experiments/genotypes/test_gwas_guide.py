@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ from experiments.genotypes.settings import read_gwas_settings
 from experiments.main import run
 from tests.architecture.fenced_commands import typed
 from tests.architecture.source_tree import ROOT
+from tests.genotype_bench import load
 
 COMMANDS = [command for _, command in typed(ROOT / "docs" / "genotypes.md")]
 
@@ -35,4 +37,10 @@ def test_the_commands_of_the_guide_work_in_their_order(tmp_path: Path, monkeypat
     for command in COMMANDS:
         assert run(shlex.split(command)[1:]) == 0, command
     assert (tmp_path / "scan" / "manhattan.svg").stat().st_size > 10_000
-    assert len((tmp_path / "discovery" / "weights.tsv").read_text().splitlines()) > 4
+    study = load(tmp_path / "again", "study=gwas_hapmap3", data=Path(os.environ["COHORTIUM_DATA"]))
+    hits = set(study.listed.names[study.traits.hits].tolist())
+    with (tmp_path / "scan" / "association.tsv").open(newline="") as stream:
+        found = {row["variant"] for row in csv.DictReader(stream, delimiter="\t") if float(row["p"]) < 5e-8}
+    assert found == hits, "what the page says"
+    with (tmp_path / "discovery" / "weights.tsv").open(newline="") as stream:
+        assert {row["variant"] for row in csv.DictReader(stream, delimiter="\t")} == hits

@@ -104,6 +104,7 @@ def gwas_plan(settings: GwasSettings, study: GenotypeStudy) -> Analysis:
         component_variants=settings.component_variants,
         block=settings.block,
         confidence=settings.confidence,
+        fills=settings.missing_genotypes == "mean",
         clumping=clumping,
     )
     return Analysis(

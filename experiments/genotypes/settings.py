@@ -37,6 +37,9 @@ class GwasSettings(Document):
     hwe: Annotated[float, Field(ge=0, lt=1)] = 0.0
     hwe_within: Annotated[float, Field(ge=0, lt=1)] = 1e-6
     palindromic: PalindromicRule = "exclude"
+    missing_genotypes: Literal["drop", "mean"] = "drop"
+    """In regressions: ``drop`` leaves a patient out for that variant, as PLINK does; ``mean`` counts twice the allele's frequency,
+    and the aggregator's sums of covariates and outcome are the same for every variant."""
     block: Annotated[int, Field(ge=1, le=2**17)] = 4096
     """Most variants of one sum."""
     score_below: Annotated[float, Field(gt=0, le=1)] | None = None

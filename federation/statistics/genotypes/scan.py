@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from federation.errors import InvalidInputError
 from federation.statistics.disclosure import check_columns_are_safe, check_total
 from federation.statistics.genotype_source import Packed
 from federation.statistics.genotypes import variant_tests
@@ -53,6 +52,7 @@ class Scan:
         component_variants: Most variants from which they are computed.
         block: Most variants of one sum.
         confidence: Of intervals.
+        fills: Whether missing genotypes count as the mean in regressions.
         clumping: How weights of a polygenic score are chosen; ``None``: no score.
     """
 
@@ -66,6 +66,7 @@ class Scan:
     component_variants: int = 2000
     block: int = 4096
     confidence: float = 0.95
+    fills: bool = False
     clumping: ClumpingRules | None = None
 
 
@@ -157,21 +158,22 @@ def _check_covariates(asked: Scan, *, patients: int, threshold: int) -> Solver[N
 
 
 def _tested(asked: Scan, model: ScanModel, quality: Quality) -> Solver[variant_tests.Estimates]:
+    variants, block, confidence = asked.variants, asked.block, asked.confidence
     match asked.method:
         case "allelic":
             return variant_tests.allelic(quality)
         case "cmh":
             return (
                 yield from variant_tests.stratified(
-                    asked.variants, quality, outcome=model.outcome, block=asked.block, confidence=asked.confidence
+                    variants, quality, outcome=model.outcome, block=block, confidence=confidence
                 )
             )
         case "linear":
-            return (yield from variant_tests.linear(asked.variants, quality, model=model, block=asked.block))
+            return (yield from variant_tests.linear(variants, quality, model=model, block=block, fills=asked.fills))
         case "logistic":
             return (
                 yield from variant_tests.logistic(
-                    asked.variants, quality, model=model, block=asked.block, confidence=asked.confidence
+                    variants, quality, model=model, block=block, confidence=confidence, fills=asked.fills
                 )
             )
 
@@ -242,13 +244,3 @@ def _component_tables(listed: VariantList, components: Components) -> list[Table
 
 def _cells(values: FloatArray) -> list[Cell]:
     return [shown(value) for value in values.tolist()]
-
-
-def check_method(method: Method, *, is_binary: bool) -> None:
-    """Check that outcome and method fit.
-
-    Raises:
-        InvalidInputError: If not.
-    """
-    if method in NEEDS_CASES and not is_binary:
-        raise InvalidInputError(f"expected a binary phenotype for method={method}", remedy="use method=linear")

@@ -80,8 +80,15 @@ def stratified(variants: str, quality: Quality, *, outcome: str, block: int, con
     return _joined(found)
 
 
-def linear(variants: str, quality: Quality, *, model: ScanModel, block: int) -> Solver[Estimates]:
+def linear(variants: str, quality: Quality, *, model: ScanModel, block: int, fills: bool = False) -> Solver[Estimates]:
     """Least squares of the outcome on each variant and the covariates; Student's t.
+
+    Args:
+        variants: Digest of the list.
+        quality: Says which variants.
+        model: Outcome and covariates.
+        block: Most variants of one sum.
+        fills: Whether missing genotypes count as twice the frequency over all sites; otherwise such people are left out.
 
     Raises:
         InvalidInputError: If the covariates are collinear.
@@ -89,8 +96,10 @@ def linear(variants: str, quality: Quality, *, model: ScanModel, block: int) -> 
     tested, width = quality.tested, model.width
     found: list[Estimates] = []
     for part in block_slices(len(tested), numbers=width * (width + 1) // 2 + 2 * width + 3, block=block):
-        sums = yield LinearScanStep(variants=variants, places=Packed.of(tested[part]), model=model)
-        known = quality.known[tested[part]]
+        places = tested[part]
+        fill = _means(quality, places) if fills else None
+        sums = yield LinearScanStep(variants=variants, places=Packed.of(places), model=model, fill=fill)
+        known = quality.counts[places].sum(axis=(1, 2)) if fills else quality.known[places]
         if not found:
             check_columns(symmetric(sums["gram"], width)[int(known.argmax())], _names(model))
         found.append(_least_squares(sums, known, model))
@@ -118,8 +127,10 @@ def _least_squares(sums: Sums, known: FloatArray, model: ScanModel) -> Estimates
     }
 
 
-def logistic(variants: str, quality: Quality, *, model: ScanModel, block: int, confidence: float) -> Solver[Estimates]:
-    """Fisher scoring of a logistic model of each variant, a block at the same time.
+def logistic(
+    variants: str, quality: Quality, *, model: ScanModel, block: int, confidence: float, fills: bool = False
+) -> Solver[Estimates]:
+    """Fisher scoring of a logistic model of each variant, a block at the same time. Arguments as of :func:`linear`.
 
     Raises:
         InvalidInputError: If the covariates are collinear.
@@ -127,7 +138,9 @@ def logistic(variants: str, quality: Quality, *, model: ScanModel, block: int, c
     tested, width = quality.tested, model.width
     found: list[Estimates] = []
     for part in block_slices(len(tested), numbers=width * (width + 1) // 2 + 2 * width + 2, block=block):
-        estimate, variance = yield from _scored(variants, tested[part], model)
+        estimate, variance = yield from _scored(
+            variants, tested[part], model, means=_means(quality, tested[part]) if fills else None
+        )
         error = np.sqrt(variance)
         statistic, spread = estimate / error, normal_width(confidence) * error
         with np.errstate(over="ignore"):
@@ -145,7 +158,9 @@ def logistic(variants: str, quality: Quality, *, model: ScanModel, block: int, c
     return _joined(found)
 
 
-def _scored(variants: str, places: IndexArray, model: ScanModel) -> Solver[tuple[FloatArray, FloatArray]]:
+def _scored(
+    variants: str, places: IndexArray, model: ScanModel, *, means: Packed | None
+) -> Solver[tuple[FloatArray, FloatArray]]:
     """Coefficients of the genotype and their variances; NaN without a finite estimate. Who has converged is asked no more."""
     width = model.width
     at = np.zeros((len(places), width + 1))
@@ -153,7 +168,11 @@ def _scored(variants: str, places: IndexArray, model: ScanModel) -> Solver[tuple
     active = np.arange(len(places))
     for iteration in range(_MOST_ITERATIONS):
         sums = yield LogisticScanStep(
-            variants=variants, places=Packed.of(places[active]), model=model, coefficients=Packed.of(at[active])
+            variants=variants,
+            places=Packed.of(places[active]),
+            model=model,
+            fill=None if means is None else Packed.of(means.array[active]),
+            coefficients=Packed.of(at[active]),
         )
         information = bordered(sums["gram"], sums["cross"], sums["square"], width)
         if iteration == 0:
@@ -179,6 +198,10 @@ def _inverses(information: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     found = np.zeros_like(information)
     found[is_regular] = np.linalg.inv(scaled[is_regular])
     return found / (scale[:, :, None] * scale[:, None, :]), is_regular
+
+
+def _means(quality: Quality, places: IndexArray) -> Packed:
+    return Packed.of(2 * quality.frequency[places])
 
 
 def _names(model: ScanModel) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ IndexArray = NDArray[np.int64]
 COMPLEMENT: Final = {"A": "T", "T": "A", "C": "G", "G": "C"}
 NO_ALLELE: Final = "0"
 """PLINK's sign for an allele that nobody in a file has."""
+_NUMBERED: Final = {"23": "X", "24": "Y", "25": "XY", "26": "MT", "M": "MT"}
 _COLUMNS: Final = 6
 _LONGEST_WORD: Final = 200
 
@@ -93,7 +94,7 @@ def parse_bim(content: bytes, *, name: str) -> VariantList:
                 f"expected chromosome, name, centimorgans, position and two alleles in line {number} of {name}, got another line",
                 remedy="give PLINK's .bim file, six columns without a header",
             )
-        rows.append((words[0].removeprefix("chr"), words[1], int(words[3]), words[4].upper(), words[5].upper()))
+        rows.append((_chromosome(words[0]), words[1], int(words[3]), words[4].upper(), words[5].upper()))
     _check_rows(rows, name)
     columns = list(zip(*rows, strict=True))
     return VariantList(
@@ -120,6 +121,12 @@ def _check_rows(rows: list[tuple[str, str, int, str, str]], name: str) -> None:
             f"expected two different alleles of every variant in {name}, got {alike} with one allele twice",
             remedy="correct the file, or leave these variants out",
         )
+
+
+def _chromosome(word: str) -> str:
+    """One name for each chromosome, of which PLINK's files have several: ``chr1`` is 1, 23 is X."""
+    plain = word.removeprefix("chr").removeprefix("Chr")
+    return _NUMBERED.get(plain, plain)
 
 
 def _is_number(word: str) -> bool:

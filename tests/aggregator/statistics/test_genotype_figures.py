@@ -12,7 +12,7 @@ from federation.statistics.result import AnalysisResult, Table
 
 def result(p: np.ndarray, chromosomes: list[str]) -> AnalysisResult:
     rows = tuple(
-        (chromosome, f"rs{place}", place + 1, None if np.isnan(value) else float(value))
+        (chromosome, f"rs{place}", (place + 1) * 500_000, None if np.isnan(value) else float(value))
         for place, (chromosome, value) in enumerate(zip(chromosomes, p, strict=True))
     )
     table = Table(

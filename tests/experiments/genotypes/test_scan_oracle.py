@@ -11,6 +11,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import StratifiedTable
 
 from experiments.genotypes.studies import GenotypeStudy
+from federation.statistics.genotypes.regression_steps import ScanStep
 from tests.genotype_bench import Pooled, columns, load, pooled, run
 
 SMALL = ("study.options.num_variants=60", "study.options.patients_per_site=90")
@@ -134,3 +135,28 @@ def test_an_outcome_of_two_values_can_be_regressed_linearly(study: GenotypeStudy
     assert found["beta"][0] == pytest.approx(
         sm.OLS(people.values["affected"][known], matrix).fit().params[-1], rel=1e-9
     )
+
+
+@pytest.mark.parametrize("method", ["linear", "logistic"])
+def test_missing_genotypes_may_count_as_the_mean(
+    study: GenotypeStudy, people: Pooled, place: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guarantee: then the sums tell nothing of who lacks a genotype: those without the genotype are the same for all variants."""
+    sums: list[dict[str, np.ndarray]] = []
+    summed = ScanStep.parts
+    monkeypatch.setattr(ScanStep, "parts", lambda self, total: sums.append(dict(summed(self, total))) or sums[-1])
+    phenotype = ("phenotype=trait",) if method == "linear" else ()
+    found = columns(
+        run(place, study, f"method={method}", *phenotype, "covariates=[age]", "missing_genotypes=mean", *LOOSE)
+    )
+    alike = [sums[0][name] for name in ("gram", "scores")] + ([sums[0]["outcomes"]] if method == "linear" else [])
+    assert all(np.ptp(part, axis=0).max() < 1e-9 for part in alike)
+    for row, column in enumerate(places_of(study, found)):
+        copies = people.copies[:, column]
+        matrix, _ = design(people, np.where(np.isnan(copies), np.nanmean(copies), copies), people.values["age"])
+        if method == "linear":
+            fitted = sm.OLS(people.values["trait"], matrix).fit()
+        else:
+            fitted = sm.Logit(people.values["affected"], matrix).fit(disp=0, method="newton", tol=1e-12)
+        ours = [found[name][row] for name in ("standard error", "statistic", "p")]
+        assert np.allclose(ours, [fitted.bse[-1], fitted.tvalues[-1], fitted.pvalues[-1]], rtol=1e-7)

@@ -121,3 +121,10 @@ def test_a_list_without_variants() -> None:
     with pytest.raises(InvalidInputError, match="expected variants"):
         parse_bim(b"\n" * 0, name="list")
     assert np.array_equal(variants([("1", "a", 1, "A", "C")]).positions, [1])
+
+
+@pytest.mark.parametrize(("one", "other"), [("chr1", "1"), ("23", "X"), ("chrX", "X"), ("26", "chrM"), ("MT", "M")])
+def test_chromosomes_have_one_name(one: str, other: str) -> None:
+    listed, own = (variants([(name, "rs1", 5, "A", "C")]) for name in (one, other))
+    assert align(listed, own).columns.tolist() == [0]
+    assert listed.digest == own.digest

@@ -146,11 +146,20 @@ def _names() -> tuple[str, ...]:
 
 def _value(key: str, text: str) -> Json:
     if key == "where":
-        listed = _yaml(key, text) if text.startswith("[") else [text]
-        if not isinstance(listed, list):
-            raise ConfigurationError(f"where: expected conditions, got {text!r}")
-        return [_criterion(str(item)) for item in listed]
+        return read_criteria(text)
     return text if key in _TEXTS else _yaml(key, text)
+
+
+def read_criteria(text: str) -> list[Json]:
+    """One condition, or several in brackets, as criteria of a selection.
+
+    Raises:
+        ConfigurationError: If one cannot be read.
+    """
+    listed = _yaml("where", text) if text.startswith("[") else [text]
+    if not isinstance(listed, list):
+        raise ConfigurationError(f"where: expected conditions, got {text!r}")
+    return [_criterion(str(item)) for item in listed]
 
 
 def _criterion(text: str) -> Json:

@@ -33,6 +33,7 @@ from experiments import (
     plan_commands,
     rehearse_commands,
 )
+from experiments.genotypes.commands import gwas
 from federation.errors import (
     CohortiumError,
     InternalError,
@@ -86,6 +87,7 @@ app.command("report")(commands.report)
 app.command("audit")(audit_commands.audit)
 app.command("analyse")(analyse_commands.analyse)
 app.add_typer(operations_commands.app, name="operations")
+app.command("gwas")(gwas)
 app.add_typer(commands.studies_app, name="studies")
 app.add_typer(commands.sweep_app, name="sweep")
 agree_commands.register(study_app)

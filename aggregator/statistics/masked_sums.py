@@ -19,7 +19,6 @@ from federation.protocol.secure_sum.folding import AwaitingInputs, AwaitingSigna
 from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.opening import AwaitingAnswers, SecureSum
 from federation.protocol.secure_sum.terms import KeyBatch, SecureSumTerms
-from federation.statistics import wide_sums
 from federation.statistics.requests import StepRequest
 
 PURPOSE: Final = "statistics"
@@ -57,13 +56,13 @@ class MaskedSums:
                 remedy="nothing was opened; wait for the sites and ask again",
                 lost=dict(self._lost),
             ) from failure
-        total = wide_sums.decode(opened.statistics.view("<i8"))
+        total = request.step.opened(opened.statistics.view("<i8"))
         lost = {site: self._lost.get(site, "no_keys") for site in sites if site not in opened.survivors}
         return Summed(total=total, sites=opened.survivors, lost=lost)
 
     def _opened(self, request: StepRequest, sites: Sequence[str]) -> SecureSum:
         ready = self._keys_for(request.number, sites)
-        layout = Layout(updates=0, statistics=2 * request.step.length)
+        layout = Layout(updates=0, statistics=request.step.num_words)
         inputs = AwaitingInputs.begin(
             ready, round_number=request.number, layout=layout, model_hash=request.content_hash()
         )

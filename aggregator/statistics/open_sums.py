@@ -9,7 +9,6 @@ import numpy as np
 
 from aggregator.statistics.links import Links, Summed
 from federation.errors import QuorumError, TransportError
-from federation.statistics import wide_sums
 from federation.statistics.requests import StepRequest
 
 
@@ -27,7 +26,7 @@ class OpenSums:
 
     def sum(self, request: StepRequest, sites: Sequence[str]) -> Summed:
         """See :class:`~aggregator.statistics.links.Sums`."""
-        total = np.zeros(2 * request.step.length, dtype=np.int64)
+        total = np.zeros(request.step.num_words, dtype=np.int64)
         taken: list[str] = []
         lost: dict[str, str] = {}
         for site in sites:
@@ -45,4 +44,4 @@ class OpenSums:
             raise QuorumError(
                 f"expected answers of at least {self.quorum} sites, got {len(taken)}", remedy="wait for more sites"
             )
-        return Summed(total=wide_sums.decode(total), sites=tuple(taken), lost=lost)
+        return Summed(total=request.step.opened(total), sites=tuple(taken), lost=lost)

@@ -17,7 +17,6 @@ from federation.errors import CheckpointError, QuorumError, StudyError, Transpor
 from federation.protocol.messages import Envelope, StatisticsReply, StatisticsRequest
 from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.terms import KeyBatch
-from federation.statistics import wide_sums
 from federation.statistics.requests import StepRequest
 from federation.study.manifest import StudyManifest
 from federation.study.secure_sums import STATISTICS
@@ -71,7 +70,7 @@ class StudySums:
             )
         write_durably(self.folder / _FILE, str(request.number).encode())
         opened = self._opened(request, sites)
-        total = wide_sums.decode(opened.total.statistics.view(np.int64))
+        total = request.step.decoded(opened.total.statistics.view(np.int64))
         lost = {site: opened.dropouts.get(site, "no_answer") for site in sites if site not in opened.survivors}
         return Summed(total=total, sites=opened.survivors, lost=lost)
 
@@ -105,7 +104,7 @@ class StudySums:
         return SumRequest(
             purpose=STATISTICS,
             round_number=number,
-            layout=Layout(updates=0, statistics=2 * request.step.length),
+            layout=Layout(updates=0, statistics=request.step.num_words),
             content=envelope(self.study.roster[0].site, example),
             envelope_for=envelope,
             accept=accept,

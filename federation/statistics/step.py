@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from federation.documents import Document
 from federation.errors import InternalError, InvalidInputError
+from federation.statistics import wide_sums
+from federation.statistics.genotype_source import Genotypes
+from federation.statistics.wide_sums import Words
 
 FloatArray = NDArray[np.float64]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -35,11 +38,13 @@ class Columns:
         values: Variable to ``[R]``; none is missing in what a step names, but for descriptive tables.
         records: R.
         patients: Distinct patients; ``None``: as many as records.
+        genotypes: Of the same records in the same order, where a site has them.
     """
 
     values: Mapping[str, FloatArray] = field(repr=False)
     records: int
     patients: int | None = None
+    genotypes: Genotypes | None = field(default=None, repr=False)
 
 
 class Step(Document):
@@ -47,6 +52,8 @@ class Step(Document):
 
     chosen: ClassVar[frozenset[str]] = frozenset()
     """Fields that follow from earlier sums, such as coefficients; a study fixes all the others in advance."""
+    is_whole: ClassVar[bool] = False
+    """Whether all numbers are counts, for which one 64-bit number each is enough."""
 
     def fixed(self) -> dict[str, object]:
         """What a study fixed of this step. Two steps with the same fixed part ask about the same quantities."""
@@ -89,6 +96,24 @@ class Step(Document):
                 f"expected parts {dict(shapes)}, got { ({name: np.shape(parts[name]) for name in parts}) }"
             )
         return np.concatenate([np.ravel(parts[name]) for name in shapes]).astype(np.float64)
+
+    @property
+    def num_words(self) -> int:
+        """64-bit numbers in which an answer is sent."""
+        return self.length if self.is_whole else 2 * self.length
+
+    def words(self, columns: Columns) -> Words:
+        """``[num_words]``: the answer as it is added up.
+
+        Raises:
+            As :meth:`answer`, and if a number does not fit.
+        """
+        values = self.answer(columns)
+        return wide_sums.encode_whole(values) if self.is_whole else wide_sums.encode(values)
+
+    def opened(self, total: Words) -> FloatArray:
+        """``[length]`` from the words of all sites added up."""
+        return total.astype(np.float64) if self.is_whole else wide_sums.decode(total)
 
     def parts(self, total: FloatArray) -> Sums:
         """A summed vector under the names of its parts."""

@@ -11,6 +11,11 @@ from federation.statistics.association import MantelHaenszelStep
 from federation.statistics.counts import CountStep
 from federation.statistics.cox_steps import CoxLikelihoodStep, CoxRiskStep, GramStep
 from federation.statistics.descriptive_steps import HistogramStep, LevelCountStep, MomentStep
+from federation.statistics.genotypes.block_steps import AlignmentStep, GenotypeCountStep
+from federation.statistics.genotypes.component_steps import ComponentStep, LinkageStep, ScoreHistogramStep
+from federation.statistics.genotypes.component_steps import ScoreStep as PolygenicScoreStep
+from federation.statistics.genotypes.regression_steps import LinearScanStep, LogisticScanStep
+from federation.statistics.genotypes.stratum_steps import StratumStep
 from federation.statistics.glm_steps import CrossProductStep, ScoreStep
 from federation.statistics.meta_analysis import SiteEstimateStep, SitePrecisionStep
 from federation.statistics.occupancy_steps import OccupancyStep
@@ -39,6 +44,15 @@ AnyStep = Annotated[
     | RiskHistogramStep
     | RecalibrationStep
     | OccupancyStep
-    | StayErrorStep,
+    | StayErrorStep
+    | AlignmentStep
+    | GenotypeCountStep
+    | LinearScanStep
+    | LogisticScanStep
+    | StratumStep
+    | ComponentStep
+    | LinkageStep
+    | PolygenicScoreStep
+    | ScoreHistogramStep,
     Field(discriminator="kind"),
 ]

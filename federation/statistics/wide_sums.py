@@ -57,6 +57,23 @@ def encode(values: FloatArray) -> Words:
     return np.concatenate([high, low]).astype(np.int64)
 
 
+def encode_whole(values: FloatArray) -> Words:
+    """A site's counts as one whole number each; their sums are exact below 2**53.
+
+    Args:
+        values: ``[m]`` whole numbers of at most ``2**52`` in size.
+
+    Raises:
+        InvalidInputError: If a value is another. The message shows none.
+    """
+    is_whole = np.isfinite(values) & (np.abs(values) <= _LARGEST_PART) & (np.rint(values) == values)
+    if values.ndim != 1 or not is_whole.all():
+        raise InvalidInputError(
+            "expected a vector of whole numbers up to 2**52 in size, got another", remedy="send counts only"
+        )
+    return values.astype(np.int64)
+
+
 def decode(total: Words) -> FloatArray:
     """The sums of an opened total.
 
@@ -67,9 +84,13 @@ def decode(total: Words) -> FloatArray:
         ``[m]``, each the exact sum, rounded once to float64.
     """
     half = len(total) // 2
-    unit = 1 << FRACTION_BITS
-    pairs = zip(total[:half].tolist(), total[half:].tolist(), strict=True)
-    return np.array([((high << PART_BITS) + low) / unit for high, low in pairs], dtype=np.float64)
+    low = total[half:] & (_LARGEST_PART - 1)
+    high = total[:half] + (total[half:] >> PART_BITS)
+    # Both parts are float64 without rounding while the high one is below 2**53, so their addition rounds once.
+    found = np.ldexp(np.ldexp(high.astype(np.float64), PART_BITS) + low.astype(np.float64), -FRACTION_BITS)
+    for place in np.flatnonzero(np.abs(high) > 2 * _LARGEST_PART).tolist():
+        found[place] = ((int(high[place]) << PART_BITS) + int(low[place])) / (1 << FRACTION_BITS)
+    return found
 
 
 def source(words: Words, *, sites: int) -> IntegerSource:

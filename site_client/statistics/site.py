@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from federation.errors import PrivacyRefusedError, RecordsError, TransportError
@@ -13,6 +13,7 @@ from federation.statistics import wide_sums
 from federation.statistics.requests import Selection, StatisticsTerms, StepRequest
 from federation.statistics.step import Columns
 from federation.statistics.wide_sums import Words
+from site_client.genotypes.aligned import SiteGenotypes
 from site_client.patients import Records
 from site_client.secure_participant import SecureParticipant
 from site_client.statistics.columns import as_columns, selected_records
@@ -30,6 +31,7 @@ class StatisticsSite:
         records: All of the site.
         terms: What the study's analyses fix in advance.
         earlier: The memory of what was answered.
+        genotypes: Of the site's patients, if the study has any.
         participant: Of secure sums; ``None``: answers are open, which only public and generated records allow.
     """
 
@@ -37,6 +39,7 @@ class StatisticsSite:
     terms: StatisticsTerms
     earlier: EarlierSelections
     participant: SecureParticipant | None = field(default=None, repr=False)
+    genotypes: SiteGenotypes | None = field(default=None, repr=False)
     _known: tuple[Selection, Columns] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -93,7 +96,7 @@ class StatisticsSite:
         if request.terms != self.terms.digest:
             raise TransportError("expected a request under this study's terms, got one of others")
         try:
-            return wide_sums.encode(request.step.answer(self._columns(request.selection)))
+            return request.step.words(self._columns(request.selection))
         except RecordsError as failure:
             if failure.site:
                 raise
@@ -109,5 +112,8 @@ class StatisticsSite:
         if self._known is None or self._known[0] != selection:
             chosen = selected_records(self.records, terms=self.terms, selection=selection)
             self.earlier.admit(chosen, terms=self.terms)
-            self._known = (selection, as_columns(chosen, terms=self.terms, selection=selection))
+            columns = as_columns(chosen, terms=self.terms, selection=selection)
+            if self.genotypes is not None:
+                columns = replace(columns, genotypes=self.genotypes.of(chosen.patient_keys))
+            self._known = (selection, columns)
         return self._known[1]

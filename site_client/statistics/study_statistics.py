@@ -83,7 +83,7 @@ class StudyStatistics:
 
     def _check_length(self, masked: bytes, request: StepRequest) -> None:
         """The gate's last look: masked words of the step's length, and nothing beside them."""
-        layout = Layout(updates=0, statistics=2 * request.step.length)
+        layout = Layout(updates=0, statistics=request.step.num_words)
         if len(masked) != layout.payload_bytes + RECEIPT_BYTES:
             raise InternalError("expected masked numbers of the step's length, got another")
 

@@ -21,6 +21,7 @@ TYPED_BY = {
     "docs/enrolment.md": "tests/site_client/test_enrolment_guide.py::test_every_command_of_the_guide_works_in_its_order",
     "docs/flower_engine.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
     "docs/images.md": "tests/e2e/test_page_commands.py::test_the_commands_of_a_page_work_in_its_order",
+    "docs/genotypes.md": "tests/experiments/genotypes/test_gwas_guide.py::test_the_commands_of_the_guide_work_in_their_order",
     "docs/ledger.md": "tests/e2e/test_page_commands.py::test_the_commands_of_a_page_work_in_its_order",
     "docs/paid_evaluation.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
     "docs/release.md": "tests/e2e/test_page_commands.py::test_the_commands_of_a_page_work_in_its_order",
@@ -82,6 +83,13 @@ NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
             "tests/architecture/test_site_installation.py::test_the_commands_of_a_site_start",
         ),
         NotTyped("source .venv/bin/activate", "changes a shell", _GUIDES),
+    ),
+    "docs/genotypes.md": (
+        NotTyped(
+            "python -m experiments.benchmarks.gwas",
+            _SLOW,
+            "tests/experiments/genotypes/test_streaming.py::test_the_bench_compares_like_with_like",
+        ),
     ),
     "docs/networks.md": (
         NotTyped(

@@ -31,6 +31,7 @@ VIOLATIONS = {
     "home of dp-accounting": ("federation/privacy/calibration.py", "import dp_accounting"),
     "home of pydicom": ("site_client/training.py", "import pydicom"),
     "home of formulaic": ("aggregator/rounds.py", "import formulaic"),
+    "home of bed-reader": ("experiments/simulate.py", "import bed_reader"),
     "home of cryptography": ("site_client/training.py", "import cryptography.fernet"),
     "home of onnx": ("aggregator/release/bundle.py", "import onnx"),
     "scikit-learn brings": ("site_client/evaluation.py", "import sklearn.metrics"),

@@ -152,7 +152,7 @@ def _cox(settings: AnalysisSettings, contract: DataContract, name: str) -> Agree
 
 
 def _mantel_haenszel(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedOddsRatio:
-    exposure, outcome = contract.variable(settings.exposure or ""), contract.outcome
+    exposure, outcome = contract.variable(settings.exposure or ""), contract.variable(contract.outcome.name)
     for variable in (exposure, outcome):
         expect_binary(variable)
     strata = _strata(settings, contract)

@@ -55,6 +55,8 @@ def draw_outcomes(
             values = _within(contract, drawn.astype(np.float64))
         case "survival":
             return _times(contract, predictor[:, 0], generator)
+        case "segmentation":
+            raise InternalError("expected a task with a linear truth, got 'segmentation'")
     return {outcome.name: values}
 
 

@@ -38,7 +38,7 @@ RoundNumber = Annotated[int, Field(ge=1)]
 TaskKind = Literal["binary", "multiclass", "regression", "count", "quantile", "survival", "segmentation"]
 """What kind of outcome is predicted."""
 
-PaidTask = Literal["binary", "multiclass", "regression"]
+PaidTask = Literal["binary", "multiclass", "regression", "segmentation"]
 """Tasks whose evaluation a private study can pay for: there are tables of counts for them."""
 
 Provenance = Literal["synthetic", "public", "patients"]

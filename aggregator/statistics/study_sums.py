@@ -70,7 +70,7 @@ class StudySums:
             )
         write_durably(self.folder / _FILE, str(request.number).encode())
         opened = self._opened(request, sites)
-        total = request.step.decoded(opened.total.statistics.view(np.int64))
+        total = request.step.opened(opened.total.statistics.view(np.int64))
         lost = {site: opened.dropouts.get(site, "no_answer") for site in sites if site not in opened.survivors}
         return Summed(total=total, sites=opened.survivors, lost=lost)
 

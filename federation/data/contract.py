@@ -197,7 +197,10 @@ class TimeToEvent(Document):
         )
 
 
-Outcome = Annotated[Continuous | Integer | Binary | Categorical | Ordinal | TimeToEvent, Field(discriminator="kind")]
+Outcome = Annotated[
+    Continuous | Integer | Binary | Categorical | Ordinal | Image | Signal | Mask | TimeToEvent,
+    Field(discriminator="kind"),
+]
 
 
 class IndexDate(Document):

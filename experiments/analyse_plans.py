@@ -10,7 +10,7 @@ from aggregator.statistics.analysing import Analysis
 from experiments.analyse_formula import read_formula
 from experiments.analyse_regression import regression_model
 from experiments.analyse_settings import AnalysisSettings
-from federation.data.contract import Binary, Continuous, DataContract, Integer, Variable
+from federation.data.contract import Binary, Continuous, DataContract, Integer, Outcome, Variable
 from federation.errors import ConfigurationError
 from federation.statistics.association import mantel_haenszel
 from federation.statistics.cox import CoxModel, solve_cox
@@ -215,7 +215,7 @@ def _names(*coded: Levels | None) -> frozenset[str]:
     return frozenset(item.variable for item in coded if item is not None)
 
 
-def _expect_binary(variable: Variable) -> None:
+def _expect_binary(variable: Outcome) -> None:
     if not isinstance(variable, Binary):
         raise ConfigurationError(
             f"expected a binary variable, got {variable.name} of kind {variable.kind!r}",

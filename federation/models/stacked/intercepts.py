@@ -15,7 +15,7 @@ from federation.models.stacked.sinks import GradientSink, Span
 
 @dataclass(frozen=True)
 class InterceptsLayer:
-    """:class:`~federation.models.hazard_layers.IntervalIntercepts` of several sites at once, see :mod:`federation.models.stacked.layers`."""
+    """:class:`~federation.models.hazard_layers.IntervalIntercepts` of several sites, as :mod:`federation.models.stacked.layers`."""
 
     shift: Span
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,9 @@ def test_impossible_options(
     ],
     ids=["text", "no header", "short row", "patients missing", "too large", "no table"],
 )
-def test_another_table_is_refused_without_its_content(spoil, published_data: Path, tmp_path: Path) -> None:
+def test_another_table_is_refused_without_its_content(
+    spoil: Callable[[str], str], published_data: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "fed_tcga_brca"
     shutil.copytree(published_data / "fed_tcga_brca", folder)
     table = folder / "brca.csv"

@@ -87,7 +87,7 @@ def _slow_cox(risks: list[float], codes: list[float]) -> float:
     for place, code in enumerate(codes):
         at_risk = [
             other
-            for other, risk in enumerate(risks)
+            for other in range(len(risks))
             if abs(codes[other]) > abs(code) or (abs(codes[other]) == abs(code) and other <= place)
         ]
         if code > 0:

@@ -41,7 +41,8 @@ class Case:
     """Networks of three sites with parameters of their own, and records for each."""
 
     def __init__(self, name: str, task: str, *, device: str = "cpu") -> None:
-        self.task, outputs = TASKS[task]
+        objective, outputs = TASKS[task]
+        self.task: Objective = objective
         self.module = build_model(SPECS[name], task=self.task, num_features=FEATURES, num_outputs=outputs, private=True)
         found = stacked_network(self.module)
         assert found is not None

@@ -54,10 +54,10 @@ def overlay_figure(pictures: Sequence[Marked], *, caption: str) -> Picture:
                     axes.contour(columns, rows, mask, levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.6)
             axes.text(left + width / 2, -1.5, one.title, ha="center", va="bottom", color=INK)
         axes.set_xlim(0, len(pictures) * (width + 2) - 2)
-        axes.set_ylim(height, -4)
+        axes.set_ylim(height, -8)
         axes.set_axis_off()
 
-    svg = draw_svg("overlay", draw, width=_SIDE * len(pictures), height=_SIDE * 1.15)
+    svg = draw_svg("overlay", draw, width=_SIDE * len(pictures), height=_SIDE * 1.3)
     description = (
         f"{len(pictures)} generated slices with the outline of the drawn lesion and that of what the model marks."
     )

@@ -48,7 +48,7 @@ def draw_overlay(
         dice = 2 * float((found * truth).sum()) / max(1.0, float(found.sum() + truth.sum()))
         pictures.append(
             Marked(
-                title=f"{entry.site}, Dice {dice:.2f}",
+                title=f"{entry.site}\nDice {dice:.2f}",
                 image=features.reshape(-1, *shape)[0],
                 truth=truth.reshape(shape),
                 found=found.reshape(shape).astype(np.float32),

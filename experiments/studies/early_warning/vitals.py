@@ -86,7 +86,7 @@ def draw_patient(
 def _times(generator: np.random.Generator, last: float, step: float, jitter: float) -> FloatArray:
     count = int(last // step)
     if not jitter:
-        return (np.arange(count) * step).astype(np.float64)
+        return np.arange(count, dtype=np.float64) * step
     steps = step * np.clip(1 + jitter * generator.normal(size=count - 1), 0.2, 3)
     return np.rint(np.concatenate([[0.0], np.cumsum(steps)])).astype(np.float64)
 

@@ -12,7 +12,6 @@ from federation.data.contract import (
     DataContract,
     ImputeMissing,
     Ordinal,
-    Outcome,
     Variable,
 )
 from federation.data.encoding import imputed_value
@@ -75,7 +74,7 @@ def as_columns(records: Records, *, terms: StatisticsTerms, selection: Selection
     return Columns(values=values, records=len(records), patients=len(np.unique(records.patient_keys)))
 
 
-def _may_be_missing(variable: Outcome) -> Outcome:
+def _may_be_missing(variable: Variable) -> Variable:
     return variable.model_copy(update={"missing": _ANY})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from federation.data.contract import (
     Variable,
 )
 from federation.data.encoding import imputed_value
+from federation.documents import Document
 from federation.errors import ImplausibleValueError, UnknownCodeError
 from federation.statistics.requests import Selection, StatisticsTerms
 from federation.statistics.step import Columns
 from site_client.patients import FloatArray, Records
 from site_client.selection import select
 
+_Kind = TypeVar("_Kind", bound=Document)
 _ANY: Final = ImputeMissing(value=0)
 """Stands for "may be missing" while records are selected; nothing is imputed by it."""
 
@@ -81,7 +83,7 @@ def _names(outcome: Outcome) -> set[str]:
     return {column.name for column in columns}
 
 
-def _may_be_missing(variable: Outcome) -> Outcome:
+def _may_be_missing(variable: _Kind) -> _Kind:
     return variable.model_copy(update={"missing": _ANY})
 
 

@@ -147,4 +147,4 @@ def test_our_files_read_no_environment_and_name_no_code() -> None:
         assert file == "config.yaml" or not found, f"{file}: {found}"
     root = (CONF / "config.yaml").read_text(encoding="utf-8")
     # The only interpolations are names of options in the defaults list, which Hydra resolves before any value is read.
-    assert set(re.findall(r"\$\{([^}]*)\}", root)) == {"study", "privacy", "schedule"}
+    assert set(re.findall(r"\$\{([^}]*)\}", root)) == {"study", "model", "privacy", "schedule"}

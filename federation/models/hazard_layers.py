@@ -1,18 +1,14 @@
 """Layers of survival models: one number for each record, and what makes it the hazards of several intervals.
 
-Axis names: R records, K intervals, S sites, B records of a site, D parameters.
+Axis names: R records, K intervals.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
-
-from federation.models.stacked.layers import Cache
-from federation.models.stacked.sinks import GradientSink, Span
 
 START: Final = -3.0
 """Where intercepts start: an event for one in twenty in each interval. From 0, nearly everyone would start with one."""
@@ -46,22 +42,3 @@ class IntervalIntercepts(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """See the class."""
         return inputs + self.shift
-
-
-@dataclass(frozen=True)
-class InterceptsLayer:
-    """:class:`IntervalIntercepts` of several sites at once, see :mod:`federation.models.stacked.layers`."""
-
-    shift: Span
-
-    def forward(self, theta: Tensor, inputs: Tensor) -> tuple[Tensor, Cache]:
-        """``[S, B, 1]`` to ``[S, B, K]``."""
-        return inputs + self.shift.view(theta).unsqueeze(1), None
-
-    def backward(
-        self, theta: Tensor, cache: Cache, gradient: Tensor, sink: GradientSink, *, wants_input: bool
-    ) -> Tensor | None:
-        """A record's gradient of the intercepts is that of its outputs."""
-        del theta, cache
-        sink.rows(self.shift, gradient)
-        return gradient.sum(dim=2, keepdim=True) if wants_input else None

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from federation.models.hazard_layers import InterceptsLayer, IntervalIntercepts, RelativeHazard
+from federation.models.hazard_layers import IntervalIntercepts, RelativeHazard
 from federation.models.losses import record_loss_gradients
 from federation.models.stacked.convolution import ConvolutionLayer
 from federation.models.stacked.layers import (
     ActivationLayer,
+    InterceptsLayer,
     Layer,
     LinearLayer,
     MaxPoolLayer,

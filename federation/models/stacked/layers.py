@@ -198,3 +198,22 @@ class MaxPoolLayer:
             indices=places,
         )
         return back.unflatten(0, gradient.shape[:2])
+
+
+@dataclass(frozen=True)
+class InterceptsLayer:
+    """The same number for every interval, plus the interval's own: :mod:`federation.models.hazard_layers`."""
+
+    shift: Span
+
+    def forward(self, theta: Tensor, inputs: Tensor) -> tuple[Tensor, Cache]:
+        """``[S, B, 1]`` to ``[S, B, K]``, K intervals."""
+        return inputs + self.shift.view(theta).unsqueeze(1), None
+
+    def backward(
+        self, theta: Tensor, cache: Cache, gradient: Tensor, sink: GradientSink, *, wants_input: bool
+    ) -> Tensor | None:
+        """A record's gradient of the intercepts is that of its outputs."""
+        del theta, cache
+        sink.rows(self.shift, gradient)
+        return gradient.sum(dim=2, keepdim=True) if wants_input else None

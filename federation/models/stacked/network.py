@@ -14,6 +14,7 @@ from federation.models.stacked.convolution import ConvolutionLayer
 from federation.models.stacked.intercepts import InterceptsLayer
 from federation.models.stacked.layers import (
     ActivationLayer,
+    InterceptsLayer,
     Layer,
     LinearLayer,
     MaxPoolLayer,

@@ -14,8 +14,8 @@ import io
 import logging
 import warnings
 import zlib
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,7 +136,7 @@ def _elements(dataset: Dataset, depth: int) -> Iterator[Element]:
         is_empty = is_empty or (isinstance(value, str) and not value.strip(" \0"))
         yield Element(int(element.tag.group), str(element.keyword), is_empty=is_empty, is_nested=depth > 0)
         if element.VR == "SQ" and not is_empty:
-            for item in value:
+            for item in cast("Iterable[Dataset]", value):
                 yield from _elements(item, depth + 1)
 
 
@@ -158,7 +158,8 @@ def _picture(dataset: FileDataset) -> Picture | Unreadable:
     refused = _reason_against(dataset)
     if refused is not None:
         return Unreadable(refused)
-    from pydicom.pixels import apply_modality_lut, pixel_array
+    from pydicom.pixels.processing import apply_modality_lut
+    from pydicom.pixels.utils import pixel_array
 
     photometric = str(dataset.PhotometricInterpretation)
     stored = pixel_array(dataset)  # YBR becomes RGB
@@ -207,7 +208,7 @@ def _can_decode(syntax: UID) -> bool:
         return False
     if not syntax.is_compressed or syntax.name == "Deflated Explicit VR Little Endian":
         return True
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     try:
         return bool(get_decoder(syntax).is_available)

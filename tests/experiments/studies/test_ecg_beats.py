@@ -76,7 +76,7 @@ def test_a_private_masked_run(tmp_path: Path) -> None:
         "study=ecg_beats", "tracking=none", "aggregation=masked", "privacy=patient_level", "privacy.epsilon=8",
         "schedule.rounds=2", "schedule.local_steps=1", "privacy.sampling_probability=0.3", "evaluation.release=none",
         "baselines.local_only=false", "baselines.cyclic=false", "baselines.pooled.enabled=false",
-        "baselines.non_private=false", "report.bootstrap_samples=10",
+        "baselines.non_private=false", "report.bootstrap_samples=20",
     ]  # fmt: skip
     settings = load(SimulationSettings, overrides)
     summary = simulate(settings, output=tmp_path / "run", data=Path(DATA), progress=None)

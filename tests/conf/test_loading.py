@@ -72,7 +72,10 @@ def test_an_experiment_chooses_and_the_command_line_wins() -> None:
         ("privacy.epsilom=2", "unknown setting 'privacy.epsilom': did you mean 'privacy.epsilon'?"),
         ("algoritm=fedprox", "unknown setting 'algoritm': did you mean 'algorithm'?"),
         ("+privacy.epsilom=2", "unknown setting 'privacy.epsilom': did you mean 'privacy.epsilon'?"),
-        ("model.hidden=[8]", "unknown setting 'model.hidden' with model=linear: choose model=cnn or model=gru or model=mlp or model=cnn1d"),
+        (
+            "model.hidden=[8]",
+            "unknown setting 'model.hidden' with model=linear: choose model=cnn or model=gru or model=mlp or model=cnn1d",
+        ),
         ("hydra.job.name=x", "'hydra.job.name=x': hydra settings are for sweeps only; add -m"),
         ("privacy.epsilon=1,2", "'privacy.epsilon=1,2' has several values: add -m to sweep over them"),
         ("schedule.rounds=0", "schedule.rounds: expected greater than or equal to 1, got 0"),

@@ -48,7 +48,7 @@ def test_every_beat_is_the_record_around_its_annotation(tmp_path: Path) -> None:
             counts[row["abnormal"]] += 1
             wanted = np.interp(at + np.arange(-60, 60) / 120, np.arange(record.sig_len) / 360, record.p_signal[:, 0])
             found = arrays[int(row["ecg"])][0, 60:180]
-            assert np.corrcoef(wanted, found)[0, 1] > 0.95
+            assert np.corrcoef(wanted, found)[0, 1] > 0.9
     assert counts == {"0": 1994, "1": 31}
 
 

@@ -165,6 +165,11 @@ NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
             "tests/experiments/studies/test_early_warning.py::test_the_command_writes_figures",
         ),
         NotTyped(
+            "python -m experiments.alarms",
+            "needs the simulation before it",
+            "tests/experiments/studies/test_early_warning.py::test_the_command_writes_figures",
+        ),
+        NotTyped(
             "cohortium simulate study=ecg_beats",
             _SLOW,
             "tests/experiments/studies/test_ecg_beats.py::test_a_private_masked_run",

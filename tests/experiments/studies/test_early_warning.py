@@ -102,7 +102,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "study=early_warning", "tracking=none", "aggregation=masked", "model.hidden=4", "schedule.rounds=2",
         "schedule.local_steps=1", "study.options.patients_per_hospital=24", "study.options.num_hospitals=3",
         "study.options.onset_probability=0.8", "baselines.local_only=false", "baselines.cyclic=false",
-        "baselines.pooled.enabled=false", "baselines.non_private=false", "report.bootstrap_samples=10",
+        "baselines.pooled.enabled=false", "baselines.non_private=false", "report.bootstrap_samples=20",
         "study.options.heterogeneity=0.5",
     ]  # fmt: skip
     settings = load(SimulationSettings, overrides)

@@ -1,7 +1,7 @@
 """The named studies, by name.
 
 >>> study_names()
-('demo', 'heart_disease', 'readmission', 'synthetic')
+('demo', 'eicu_mortality', 'eicu_stay', 'heart_disease', 'readmission', 'synthetic')
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class RiskHistogramStep(Step):
     def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
         """See :meth:`shapes`."""
         known, codes, groups = self.scores.known(columns), self.scores.codes(columns), self.scores.groups
-        risks, outcome = self.scores.risks(columns, known), columns.values[self.scores.outcome][known] > 0.5  # noqa: PLR2004
+        risks, outcome = self.scores.risks(columns, known), columns.values[self.scores.outcome][known] > 0.5  # noqa: PLR2004 - between the two codes
         bins = np.clip((risks * self.bins).astype(np.int64), 0, self.bins - 1) + codes[known] * self.bins
 
         def counted(chosen: Mask | slice, weights: FloatArray | None = None) -> FloatArray:

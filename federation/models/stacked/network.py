@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from federation.models.hazard_layers import IntervalIntercepts, RelativeHazard
 from federation.models.losses import record_loss_gradients
 from federation.models.stacked.convolution import ConvolutionLayer
-from federation.models.stacked.intercepts import InterceptsLayer
 from federation.models.stacked.layers import (
     ActivationLayer,
     InterceptsLayer,

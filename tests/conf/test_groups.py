@@ -9,7 +9,7 @@ from federation.errors import InternalError
 def test_the_options_that_the_documentation_names_are_there() -> None:
     assert {"demo", "heart_disease", "readmission", "synthetic"} <= set(option_names("study"))
     assert {"none", "patient_level"} <= set(option_names("privacy"))
-    assert set(option_names("model")) == {"linear", "mlp", "cnn", "cnn1d", "gru"}
+    assert set(option_names("model")) == {"linear", "mlp", "cnn", "cnn1d", "gru", "unet"}
     assert set(option_names("engine")) == {"batched", "flower", "inline", "ray"}
     assert set(option_names("algorithm")) == {
         "fedavg", "fedprox", "scaffold", "fedavgm", "fedadam", "fedyogi", "fedadagrad",

@@ -110,7 +110,7 @@ MUTANTS: Final = (
     Mutant(
         "scores in passes as long as the data",
         _EVALUATION,
-        "filled = torch.zeros((_RECORDS, features.shape[1]))",
+        "filled = torch.zeros((length, features.shape[1]))",
         "filled = torch.zeros((len(features), features.shape[1]))",
         (_OF_SHAPES,),
     ),

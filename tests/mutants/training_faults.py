@@ -133,14 +133,14 @@ MUTANTS: Final = (
     Mutant(
         "batch norm accepted",
         "federation/models/build.py",
-        'if private and not isinstance(spec, LinearSpec) and spec.normalisation == "batch":',
+        'if private and not isinstance(spec, LinearSpec | GruSpec) and spec.normalisation == "batch":',
         'if private and isinstance(spec, CnnSpec) and spec.normalisation == "batch":',
         ("tests/federation/models/test_build.py", _NEIGHBOURS),
     ),
     Mutant(
         "batch norm accepted in a manifest",
         _MANIFEST,
-        'if not isinstance(model, LinearSpec) and model.normalisation == "batch":',
+        'if not isinstance(model, LinearSpec | GruSpec) and model.normalisation == "batch":',
         'if isinstance(model, LinearSpec) and model.normalisation == "batch":',
         (_NEIGHBOURS,),
     ),

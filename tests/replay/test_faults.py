@@ -16,6 +16,7 @@ from torch import nn
 from federation.privacy import clipping
 from federation.privacy.promise import MechanismSpec
 from site_client import dp_step, patient_gradients, training
+from site_client.augmentation import Augmentation
 from site_client.dp_step import PatientGradients
 from site_client.patients import PatientDataset
 from tests.replay.cases import Training
@@ -80,9 +81,9 @@ def _wrapped_gradients(patch: Patch, change: Callable[[MechanismSpec, PatientDat
     original = training._private_gradients
 
     def changed(
-        model: nn.Module, dataset: PatientDataset, *, mechanism: MechanismSpec, **rest: object
+        model: nn.Module, augmentation: Augmentation, *, mechanism: MechanismSpec, **rest: object
     ) -> Iterator[torch.Tensor]:
-        return original(model, dataset, mechanism=change(mechanism, dataset), **rest)
+        return original(model, augmentation, mechanism=change(mechanism, augmentation.dataset), **rest)
 
     patch.setattr(training, "_private_gradients", changed)
 
@@ -90,8 +91,8 @@ def _wrapped_gradients(patch: Patch, change: Callable[[MechanismSpec, PatientDat
 def steps_by_number_of_patients(patch: Patch) -> None:
     original = training._private_gradients
 
-    def shorter(model: nn.Module, dataset: PatientDataset, **rest: object) -> Iterator[torch.Tensor]:
-        return itertools.islice(original(model, dataset, **rest), 1 + dataset.num_patients % 3)
+    def shorter(model: nn.Module, augmentation: Augmentation, **rest: object) -> Iterator[torch.Tensor]:
+        return itertools.islice(original(model, augmentation, **rest), 1 + augmentation.dataset.num_patients % 3)
 
     patch.setattr(training, "_private_gradients", shorter)
 
@@ -130,10 +131,11 @@ def learning_rate_by_number_of_patients(patch: Patch) -> None:
 def early_stop_on_loss(patch: Patch) -> None:
     original = training._private_gradients
 
-    def stopping(model: nn.Module, dataset: PatientDataset, **rest: object) -> Iterator[torch.Tensor]:
+    def stopping(model: nn.Module, augmentation: Augmentation, **rest: object) -> Iterator[torch.Tensor]:
         from federation.models.losses import record_losses
 
-        for gradient in original(model, dataset, **rest):
+        dataset = augmentation.dataset
+        for gradient in original(model, augmentation, **rest):
             yield gradient
             with torch.no_grad():
                 outputs = model(torch.from_numpy(dataset.features))
@@ -153,8 +155,8 @@ def truncated_draw(patch: Patch) -> None:
 def empty_draw_skipped(patch: Patch) -> None:
     original = training._private_gradients
 
-    def skipping(model: nn.Module, dataset: PatientDataset, **rest: object) -> Iterator[torch.Tensor]:
-        return iter(()) if dataset.num_patients == 0 else original(model, dataset, **rest)
+    def skipping(model: nn.Module, augmentation: Augmentation, **rest: object) -> Iterator[torch.Tensor]:
+        return iter(()) if augmentation.dataset.num_patients == 0 else original(model, augmentation, **rest)
 
     patch.setattr(training, "_private_gradients", skipping)
 

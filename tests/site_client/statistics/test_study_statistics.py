@@ -25,9 +25,10 @@ from tests.statistics_study import agents, statistics_manifest
 WARDS_BY_DEATH = LevelCountStep(coded=(Levels(variable="ward", levels=3), Levels(variable="died", levels=2)))
 
 
-@pytest.fixture
-def asked(tmp_path: Path) -> tuple[StudyManifest, dict[str, SiteAgent], Envelope]:
-    """A study in which one request for statistics was answered; sites hold keys."""
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyManifest, dict[str, SiteAgent], Envelope]:
+    """A study in which requests for statistics were answered; sites hold keys. A refused request changes nothing."""
+    tmp_path = tmp_path_factory.mktemp("asked")
     study = statistics_manifest(tmp_path, "wards")
     sites = agents(tmp_path, study)
     transport = Lossy(sites)

@@ -130,6 +130,10 @@ def _computation(proposal: Proposal) -> tuple[str, ...]:
         f"{manifest.schedule.rounds} rounds of {manifest.schedule.local_steps} training steps at every hospital",
         "no code is sent: only the program that is installed here runs",
     ]
+    if manifest.schedule.augmentation.is_on:
+        facts.append(
+            "images are mirrored, moved or made brighter at random while they are trained on; the stored ones stay"
+        )
     if proposal.start is not None:
         facts.append(
             f"round 1 starts with the model of the replaced version after its round {proposal.start.round_number} "

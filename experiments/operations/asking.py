@@ -92,7 +92,7 @@ def labels_of(run: FinishedRun, patients: Sequence[SitePatients], terms: Terms) 
     """
     if terms.by == "none":
         return ()
-    names = [_label(site, terms.by) for site in patients]
+    names = [label_of(site, terms.by) for site in patients]
     labels = tuple(sorted(set(names)))
     alone = [label for label in labels if names.count(label) < FEWEST_SITES]
     if alone and (run.manifest.evaluation.release != "per_site" or terms.is_masked):
@@ -123,7 +123,8 @@ def ask(
         solver: From the labels of the groups to the steps.
 
     Raises:
-        PrivacyRefusedError: If the report is of too few patients, or tells sites apart that the manifest does not.
+        PrivacyRefusedError: If the report is of too few patients, or tells sites apart that the manifest does not, also because
+            sites vanished on the way.
         ConfigurationError: If there are too few sites for secure sums.
     """
     labels = labels_of(run, patients, terms)
@@ -150,14 +151,18 @@ def ask(
             study, threshold=terms.threshold, is_masked=terms.is_masked, memory=terms.memory, work=Path(work)
         )
         result = analyst.run(Analysis(name=asked.name, selection=Selection(), solver=lambda _: solver(labels)))
+    if result.left_out:
+        # A line that lost sites on the way must still be one that the report would have been allowed to have.
+        labels_of(run, [site for site in patients if site.site in result.sites], terms)
     if isinstance(run.manifest.privacy, NoPrivacy):
         return result
     return result.model_copy(update={"notes": (*result.notes, NOT_PRIVATE)})
 
 
-def _label(site: SitePatients, by: By) -> str:
+def label_of(site: SitePatients, by: By) -> str:
+    """The line of a report that a site belongs to."""
     return site.group if by == "group" else site.site
 
 
 def _grouped(site: SitePatients, labels: tuple[str, ...], by: By) -> dict[str, FloatArray]:
-    return {GROUP: np.full(len(site.test), float(labels.index(_label(site, by))))} if labels else {}
+    return {GROUP: np.full(len(site.test), float(labels.index(label_of(site, by))))} if labels else {}

@@ -192,3 +192,15 @@ def test_the_command_reads_no_record_and_shows_none(tmp_path):
         "expected the approval of north itself, got none",
         "expected approvals of 2 other sites, got 0",
     ]
+
+
+def test_an_officer_reads_that_images_are_changed_while_they_are_trained_on():
+    contract = study_data()["contract"]
+    scan = {"kind": "image", "name": "scan", "modality": "generated slice", "height": 8, "width": 8}
+    contract |= {"variables": [scan | {"minimum": 0, "maximum": 1, "unit": "dimensionless"}]}
+    schedule = study_data()["schedule"]
+    plain, moved = (
+        words(signed(contract=contract, schedule=schedule | {"augmentation": {"shift": shift}}))[1] for shift in (0, 2)
+    )
+    assert "mirrored, moved or made brighter" in moved
+    assert "mirrored" not in plain

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregator.statistics.masked_sums import MaskedSums
 from experiments.main import run
+from experiments.operations import asking
 from experiments.operations.asking import NOT_PRIVATE
 from experiments.operations.settings import BedSettings, read_settings
-from federation.errors import CheckpointError, ConfigurationError, PrivacyRefusedError
+from federation.errors import CheckpointError, ConfigurationError, PrivacyRefusedError, TransportError
 from tests.experiments.studies.made_up_eicu import drawn, write
 
 Simulate = Callable[..., Path]
@@ -64,6 +66,34 @@ def numbers(rows: list[dict[str, Any]]) -> np.ndarray:
 
 
 MASKED = ("study=eicu_mortality", "study.options.sites=hospital", "aggregation=masked")
+
+
+class Vanished:
+    """A site that answers nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., bytes]:
+        raise TransportError("expected an answer, got none")
+
+
+def test_a_line_that_lost_a_site_on_the_way_and_is_of_two_is_not_shown(
+    simulate: Simulate, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = simulate(*MASKED)
+    original = asking.open_analyst
+
+    def losing(study: Any, **rest: Any) -> Any:
+        analyst, sites = original(study, **rest)
+        assert isinstance(analyst.sums, MaskedSums)
+        links = dict(analyst.sums.links)
+        links[study.records[0].site] = Vanished()
+        analyst.sums.links = links
+        return analyst, sites
+
+    monkeypatch.setattr(asking, "open_analyst", losing)
+    place = folder / "reports" / "lost"
+    assert run(["operations", "calibration", str(folder), "by=group", "--data", str(data), "-o", str(place)]) != 0
+    assert "lines over at least 3 sites" in " ".join(capsys.readouterr().err.split())
+    assert not (place / "result.json").exists()
 
 
 def test_secure_sums_over_hospitals_give_the_calibration_by_region(simulate: Simulate, data: Path) -> None:

@@ -5,6 +5,9 @@ can decide: what the profile removes must be absent or empty; what it empties or
 file says that identity was removed (0012,0062), and for dates where it says that they were moved (0028,0303). Private elements,
 overlays and curves must be gone, and no text may be burnt into the pixels. The check names attributes, never what they hold.
 
+Left to a person are free descriptions (``StudyDescription``, ``SeriesDescription``, ``ProtocolName``) and characteristics such
+as age and weight: the profile removes them, and its options keep them.
+
 It cannot see what is only in the pixels: a file that claims to have no burnt-in text is believed. Nor can it see whether a UID was
 replaced; nothing of a header is imported.
 """

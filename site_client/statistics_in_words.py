@@ -35,7 +35,11 @@ def statistics_in_words(manifest: StudyManifest) -> list[str]:
         f"of these statistics at most {spec.most_sums} sums, counts of fewer than {spec.threshold} patients hidden; a selection "
         "that differs from an earlier one by fewer patients of this hospital is refused"
     )
-    return [*found, limits]
+    difference = (
+        "if a hospital drops out, or the coordinator says so, the statistics begin again without it: the difference of such sums "
+        "shows the coordinator that hospital's own part"
+    )
+    return [*found, limits, difference]
 
 
 def _analysis(analysis: AgreedAnalysis) -> str:  # noqa: PLR0911 - one line for each kind

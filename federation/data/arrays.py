@@ -14,6 +14,7 @@ Axis names: R records, C channels, H height, W width, T samples, F features.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -39,9 +40,9 @@ class _Array(Document):
     """Readiness fails at a site where a larger fraction is missing."""
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Of one record's array, channels first."""
-        raise NotImplementedError
 
     @property
     def size(self) -> int:

@@ -72,4 +72,11 @@ def test_a_selection_is_said_too():
 
 
 def test_a_study_without_statistics_says_nothing_of_them():
-    assert not any("EXACT, without noise" in fact for fact in what_leaves(proposal().manifest))
+    said = what_leaves(proposal().manifest)
+    assert not any("EXACT, without noise" in fact or "begin again without it" in fact for fact in said)
+
+
+def test_an_officer_reads_what_a_hospital_that_drops_out_gives_away():
+    assert any(
+        "shows the coordinator that hospital's own part" in fact for fact in what_leaves(statistical("wards").manifest)
+    )

@@ -8,6 +8,7 @@ again, also after a restart. Nothing is ever opened below the terms' minimum.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -114,6 +115,12 @@ class SecureSums:
                 batch = _again(batch, request.round_number)
         raise AssertionError  # the loop returns or raises
 
+    def first_asked(self, purpose: str) -> tuple[str, ...] | None:
+        """The survivors of the first sum of a purpose that were asked for their shares; ``None``: nobody was yet."""
+        for path in sorted(self._folder.glob(f"{purpose}-*.asked")):
+            return tuple(json.loads(path.read_bytes()))
+        return None
+
     def _given_up(self, request: SumRequest, *, attempts: int, reason: str) -> QuorumError:
         reasons = ", ".join(f"{site}: {why}" for site, why in sorted(self._dropouts.items()))
         return QuorumError(
@@ -158,7 +165,7 @@ class SecureSums:
             signing, self._steps("consistency_request/1", batch, request, dict.fromkeys(survivors, announcement))
         )
         answering, question = signed.close()
-        write_durably(self._asked(request, batch), b"")
+        write_durably(self._asked(request, batch), json.dumps(list(survivors)).encode())
         steps = self._steps("unmask_request/1", batch, request, dict.fromkeys(survivors, question))
         answers = self._collect(answering, steps)
         for _ in range(_ASKED_AGAIN):
@@ -168,7 +175,7 @@ class SecureSums:
         return answers.open()
 
     def _asked(self, request: SumRequest, batch: KeyBatch) -> Path:
-        """A file that is there once survivors were asked for their shares.
+        """A file that is there once survivors were asked for their shares, and names them.
 
         A site that answered takes part in no other attempt at the round: from then on only this attempt can be opened, now or
         after a restart.

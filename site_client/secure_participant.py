@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError, TransportError
@@ -24,13 +24,21 @@ from federation.privacy.randomness import RandomStreams
 from federation.protocol.messages import SecureSumRequest
 from federation.protocol.secure_sum.agreeing import Advertised, KeysAgreed, SharesHeld
 from federation.protocol.secure_sum.contributing import Numbers, answer_unmask, mask_numbers, sign_survivors
-from federation.protocol.secure_sum.round_phases import RoundPhase, restore_round
+from federation.protocol.secure_sum.round_phases import Masked, RoundPhase, restore_round
 from federation.protocol.secure_sum.terms import KeyBatch, SecureSumTerms
 from federation.protocol.secure_sum.wire import refused
 from federation.protocol.signatures import SigningKey
 
 _HASH_BYTES: Final = 32
 _LENGTH_BYTES: Final = 4
+
+
+class CheckSurvivors(Protocol):
+    """Whether a site takes part in a sum over these sites."""
+
+    def __call__(self, batch: KeyBatch, survivors: tuple[int, ...], *, opens: bool) -> None:
+        """Raise to refuse."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class SecureParticipant:
     site: str
     key: SigningKey = field(repr=False)
     streams: RandomStreams = field(repr=False)
+    check_survivors: CheckSurvivors | None = field(default=None, repr=False)
+    """Called before a signature or an answer that opens a sum is kept; raises to refuse the set."""
 
     def answer(self, header: SecureSumRequest, payload: bytes) -> bytes:
         """Take one step beside the contributions.
@@ -163,6 +173,8 @@ class SecureParticipant:
         if not memory.is_file():
             raise refused("not_masked", "expected a round that this site contributed to, got another")
         phase, message = take(restore_round(memory.read_bytes()), payload, signing_key=self.key)
+        if self.check_survivors is not None and not isinstance(phase, Masked):
+            self.check_survivors(header.batch, phase.survivors, opens=header.kind == "unmask_request/1")
         write_durably(memory, phase.to_bytes(), secret=True)
         return message
 

@@ -32,7 +32,8 @@ from federation.study.manifest import StudyManifest, read_sealed
 from site_client.ledger.key_file import read_key
 from site_client.patient_files import read_patients, write_patients
 from site_client.records_file import RecordsAt
-from site_client.secure_participant import SecureParticipant
+from site_client.secure_participant import CheckSurvivors, SecureParticipant
+from site_client.statistics.same_sites import SameSites
 from site_client.statistics.study_statistics import StudyStatistics
 
 __all__ = ["SiteFolder", "read_patients", "write_patients"]
@@ -133,7 +134,15 @@ class SiteFolder:
             site=site,
             key=key,
             streams=streams.child("secure", site),
+            check_survivors=self._check_survivors(),
         )
+
+    def _check_survivors(self) -> CheckSurvivors | None:
+        """In a study whose statistics are all over the same sites."""
+        spec = self.manifest().statistics
+        if spec is None or spec.drop_outs != "wait":
+            return None
+        return SameSites(self.path / "secure" / "statistics.sites").check
 
     def statistics(self, manifest: StudyManifest, participant: SecureParticipant | None) -> StudyStatistics:
         """The record side of the study's exact statistics."""

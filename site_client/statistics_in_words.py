@@ -36,8 +36,10 @@ def statistics_in_words(manifest: StudyManifest) -> list[str]:
         "that differs from an earlier one by fewer patients of this hospital is refused"
     )
     difference = (
-        "if a hospital drops out, or the coordinator says so, the statistics begin again without it: the difference of such sums "
-        "shows the coordinator that hospital's own part"
+        "all these sums are over the same hospitals: this one answers for no other set"
+        if spec.drop_outs == "wait"
+        else "if a hospital drops out, or the coordinator says so, the statistics begin again without it: the difference of such "
+        "sums shows the coordinator that hospital's own part"
     )
     return [*found, limits, difference]
 

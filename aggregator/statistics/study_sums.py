@@ -68,10 +68,13 @@ class StudySums:
                 f"expected at most the {most} sums of the manifest, got number {request.number}: sites answer no more",
                 remedy="make a version of the study with a larger statistics.most_sums",
             )
+        bound = self.sums.first_asked(STATISTICS) if spec is not None and spec.drop_outs == "wait" else None
+        asked = [site for site in sites if bound is None or site in bound]
         write_durably(self.folder / _FILE, str(request.number).encode())
-        opened = self._opened(request, sites)
+        opened = self._opened(request, asked)
         total = request.step.opened(opened.total.statistics.view(np.int64))
-        lost = {site: opened.dropouts.get(site, "no_answer") for site in sites if site not in opened.survivors}
+        reasons = dict.fromkeys(set(sites) - set(asked), "not_in_the_first_sum") | dict(opened.dropouts)
+        lost = {site: reasons.get(site, "no_answer") for site in sites if site not in opened.survivors}
         return Summed(total=total, sites=opened.survivors, lost=lost)
 
     def _opened(self, request: StepRequest, sites: Sequence[str]) -> OpenedSum:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,9 @@ class StatisticsSpec(Document):
     analyses: Annotated[tuple[AgreedAnalysis, ...], Field(min_length=1, max_length=64)]
     threshold: Annotated[int, Field(ge=1)] = DEFAULT_THRESHOLD
     """Smallest number of patients that a count, or a difference of counts, may show."""
+    drop_outs: Literal["wait", "leave_out"] = "wait"
+    """``wait``: all sums are over the same sites, and a site that drops out is waited for: sites answer for no other set, since the
+    difference of two sums would be one site's own. ``leave_out``: the analysis begins again without it; the difference is told."""
     most_sums: Annotated[int, Field(ge=1, le=10_000)] = 1000
     """Sums that a site takes part in over the whole study; every step of an analysis is one."""
 

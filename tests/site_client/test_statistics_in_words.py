@@ -76,7 +76,6 @@ def test_a_study_without_statistics_says_nothing_of_them():
     assert not any("EXACT, without noise" in fact or "begin again without it" in fact for fact in said)
 
 
-def test_an_officer_reads_what_a_hospital_that_drops_out_gives_away():
-    assert any(
-        "shows the coordinator that hospital's own part" in fact for fact in what_leaves(statistical("wards").manifest)
-    )
+@pytest.mark.parametrize(("drop_outs", "words"), [("wait", "answers for no other set"), ("leave_out", "own part")])
+def test_an_officer_reads_what_a_hospital_that_drops_out_gives_away(drop_outs, words):
+    assert any(words in fact for fact in what_leaves(statistical("wards", drop_outs=drop_outs).manifest))

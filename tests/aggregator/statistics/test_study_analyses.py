@@ -68,7 +68,7 @@ def test_only_masked_words_leave_a_site_and_each_step_has_a_number_of_its_own(tm
 
 
 def test_a_site_that_vanishes_is_left_out_and_the_result_is_that_of_the_others(tmp_path: Path) -> None:
-    study = statistics_manifest(tmp_path, "deaths")
+    study = statistics_manifest(tmp_path, "deaths", spec={"drop_outs": "leave_out"})
 
     def loses(site: str, request: Envelope) -> bool:
         return site == "west" and isinstance(request.header, StatisticsRequest) and request.header.number >= 3
@@ -125,3 +125,31 @@ def test_figures_are_written_beside_the_tables(tmp_path: Path) -> None:
     study = statistics_manifest(tmp_path, "curves")
     result = run(study, tmp_path, Lossy(agents(tmp_path, study)))
     assert sorted(analysis_files(result.analyses[0])) == ["curves.json", "curves.png", "curves.svg"]
+
+
+def test_a_site_that_vanishes_is_waited_for_and_no_sum_is_opened_without_it(tmp_path: Path) -> None:
+    """The difference of two sums over sites that differ by one would be that one's own numbers."""
+    study = statistics_manifest(tmp_path, "deaths", "wards")
+    sites = agents(tmp_path, study)
+
+    def loses(site: str, request: Envelope) -> bool:
+        return site == "west" and isinstance(request.header, StatisticsRequest) and request.header.number >= 3
+
+    with pytest.raises(QuorumError, match="nothing was opened"):
+        run(study, tmp_path, Lossy(sites, loses=loses))
+    opened = {path.name for path in (tmp_path / "coordinator" / "secure").glob("statistics-*.asked")}
+    assert {name.split("-")[1] for name in opened} == {"000001", "000002"}
+    result = run(study, tmp_path, Lossy(sites))
+    assert all(analysis.result.sites == SITES for analysis in result.analyses)
+    assert_same(result.analyses[0].result, pooled(study, "deaths"))
+
+
+def test_a_site_that_is_not_there_at_the_beginning_is_in_no_sum(tmp_path: Path) -> None:
+    study = statistics_manifest(tmp_path, "wards", "deaths")
+
+    def loses(site: str, request: Envelope) -> bool:
+        return site == "west" and isinstance(request.header, StatisticsRequest) and request.header.number == 1
+
+    result = run(study, tmp_path, Lossy(agents(tmp_path, study), loses=loses))
+    assert [analysis.result.sites for analysis in result.analyses] == [("east", "north", "south")] * 2
+    assert result.analyses[1].result.left_out == {"west": "not_in_the_first_sum"}

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
+from experiments.analyse_options import COMMAND_FILE, MEMORY, RESULT_FILE, AsJson, Data, Memory, Output
+
 if TYPE_CHECKING:
     from federation.statistics.result import AnalysisResult
 
-RESULT_FILE: Final = "result.json"
-COMMAND_FILE: Final = "command.txt"
 _AS_TABLES: Final = ("association", "weights")
 _HIDDEN: Final = ("loadings",)
 """In the file, not on the terminal."""
@@ -29,19 +29,10 @@ def gwas(
         typer.Argument(metavar="[KEY=VALUE]", help="Study, method and what differs from the defaults."),
     ] = None,
     *,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The result's folder. Otherwise outputs/STUDY/DATE-TIME.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", envvar="COHORTIUM_DATA", help="Folder of downloaded hospital records.")
-    ] = None,
-    memory: Annotated[
-        Path,
-        typer.Option("--memory", help="What sites and centre remember of earlier answers, against differencing."),
-    ] = Path("outputs") / "answers",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print machine-readable JSON on stdout and nothing else.")
-    ] = False,
+    output: Output = None,
+    data: Data = None,
+    memory: Memory = MEMORY,
+    as_json: AsJson = False,
 ) -> None:
     """Test every genetic variant over all hospitals as if their genotypes were in one place, from secure sums.
 

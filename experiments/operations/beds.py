@@ -16,8 +16,9 @@ from experiments.operations.asking import GROUP, Asked, Terms, ask
 from experiments.operations.curves_of_stay import exponential_curve, knots_up_to, observed_curve
 from experiments.operations.finished_run import FinishedRun, SitePatients
 from experiments.operations.predicted_stays import predicted_curves, stay_of
+from experiments.operations.risks import risk_variable
 from experiments.operations.settings import BedSettings
-from federation.data.contract import Continuous, ImputeMissing
+from federation.data.contract import Continuous
 from federation.errors import ConfigurationError
 from federation.privacy.randomness import RandomStreams, seeded_streams
 from federation.statistics.occupancy import ACCURACY, Forecasting, forecast
@@ -92,7 +93,11 @@ def _one_draw(
 
     variables = (
         Continuous(name=ADMITTED, kind="continuous", unit="day", minimum=0, maximum=plan.days + 1.0),
-        *(_chance(knot_name(name, place)) for name in FORECASTS for place in range(len(knots))),
+        *(
+            risk_variable(knot_name(name, place), "Chance to be in a bed then")
+            for name in FORECASTS
+            for place in range(len(knots))
+        ),
     )
     outcome = Continuous(name=STAY, kind="continuous", unit="day", minimum=0, maximum=stay.maximum)
     return ask(run, patients, Asked("beds", variables, outcome, columns), terms=terms, solver=solver)
@@ -134,15 +139,3 @@ def _past(site: SitePatients, stay: str, knots: tuple[float, ...]) -> dict[str, 
         "usual": np.broadcast_to(observed_curve(past, knots=knots), size),
         "mean": np.broadcast_to(exponential_curve(float(past.mean()), knots=knots), size),
     }
-
-
-def _chance(name: str) -> Continuous:
-    return Continuous(
-        name=name,
-        kind="continuous",
-        unit="dimensionless",
-        minimum=0,
-        maximum=1,
-        out_of_range="forbid",
-        missing=ImputeMissing(value=0),
-    )

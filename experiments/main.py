@@ -16,24 +16,8 @@ from typing import Annotated, Final
 
 import click
 import typer
-from rich.console import Console
 
-from aggregator import launch_commands, proposal_commands, release_commands
-from aggregator.audit_log_commands import audit_app as coordinator_audit_app
-from aggregator.authority.commands import app as consortium_app
-from aggregator.commands import app as study_app
-from aggregator.host.commands import app as aggregator_app
-from aggregator.tracking_commands import app as tracking_app
-from experiments import (
-    agree_commands,
-    analyse_commands,
-    audit_commands,
-    commands,
-    operations_commands,
-    plan_commands,
-    rehearse_commands,
-)
-from experiments.genotypes.commands import gwas
+from experiments.command_tree import needed
 from federation.errors import (
     CohortiumError,
     InternalError,
@@ -41,9 +25,6 @@ from federation.errors import (
     MissingDependencyError,
     StudyInterruptedError,
 )
-from site_client import approval_commands, enrolment_commands, score_commands
-from site_client.audit_commands import audit_app as site_audit_app
-from site_client.commands import app as site_app
 
 EXTRA_OF_PACKAGE: Final = {
     "hydra": "simulation",
@@ -75,36 +56,6 @@ EXTRA_OF_PACKAGE: Final = {
 }
 """Top-level module of an optional package, and the extra that installs it."""
 
-app = typer.Typer(
-    name="cohortium",
-    help="Train and evaluate models across hospitals without moving a patient record.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("simulate")(commands.simulate)
-app.command("report")(commands.report)
-app.command("audit")(audit_commands.audit)
-app.command("analyse")(analyse_commands.analyse)
-app.add_typer(operations_commands.app, name="operations")
-app.command("gwas")(gwas)
-app.add_typer(commands.studies_app, name="studies")
-app.add_typer(commands.sweep_app, name="sweep")
-agree_commands.register(study_app)
-plan_commands.register(study_app)
-rehearse_commands.register(study_app)
-for part in (proposal_commands, launch_commands, release_commands):
-    part.register(study_app)
-for part in (enrolment_commands, approval_commands, score_commands):
-    part.register(site_app)
-site_app.add_typer(site_audit_app, name="audit")
-aggregator_app.add_typer(coordinator_audit_app, name="audit")
-app.add_typer(consortium_app, name="consortium")
-app.add_typer(aggregator_app, name="aggregator")
-app.add_typer(study_app, name="study")
-app.add_typer(tracking_app, name="tracking")
-app.add_typer(site_app, name="site")
-
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
     if wanted:
@@ -118,7 +69,6 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with t
         raise typer.Exit
 
 
-@app.callback()
 def root(
     *,
     version: Annotated[
@@ -146,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
     debug, as_json = "--debug" in arguments, "--json" in arguments
     try:
         words = [argument for argument in arguments if argument != "--debug"]
-        result = _needed(words)(
+        result = needed(words, callback=root)(
             args=words,
             prog_name="cohortium",
             standalone_mode=False,
@@ -201,35 +151,12 @@ def _place(failure: Exception) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
 
 
-def _needed(words: Sequence[str]) -> typer.Typer:
-    """The part of the tree that these words can reach: typer builds all of what it is given before it answers.
-
-    Whoever asks for the root's help sees every group, and of the groups only their help. Anything unknown gets the whole tree,
-    whose error names what is near.
-    """
-    groups = {info.name: info for info in app.registered_groups}
-    commands = {info.name for info in app.registered_commands}
-    first = words[0] if words else "--help"
-    if first not in groups and first not in commands and first != "--help":
-        return app
-    part = typer.Typer(name=app.info.name, help=app.info.help, no_args_is_help=True, add_completion=False)
-    part.pretty_exceptions_enable = False
-    part.registered_callback = app.registered_callback
-    if first == "--help":
-        part.registered_commands = app.registered_commands
-        for name, info in groups.items():
-            outline = typer.Typer(help=None if info.typer_instance is None else info.typer_instance.info.help)
-            part.add_typer(outline, name=name)
-    else:
-        part.registered_commands = [info for info in app.registered_commands if info.name == first]
-        part.registered_groups = [info for name, info in groups.items() if name == first]
-    return part
-
-
 def _say(error: CohortiumError, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(error.as_dict(), indent=1, ensure_ascii=False))
         return
+    from rich.console import Console
+
     console = Console(stderr=True, highlight=False)
     console.print("error:", style="bold red", end=" ")
     console.print(error.message, markup=False, soft_wrap=True)

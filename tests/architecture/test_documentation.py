@@ -117,9 +117,10 @@ def _subcommands() -> list[tuple[str, str]]:
 def test_every_cohortium_command_of_a_page_exists() -> None:
     from typer.main import get_command
 
-    from experiments.main import app
+    from experiments.command_tree import whole
+    from experiments.main import root
 
-    root = get_command(app)
+    root = get_command(whole(callback=root))
     for page, words in _subcommands():
         command = root
         for word in words.split():
@@ -135,12 +136,13 @@ def test_every_option_of_a_page_s_commands_exists_and_none_that_is_needed_is_lef
     import click
     from typer.main import get_command
 
-    from experiments.main import app
+    from experiments.command_tree import whole
+    from experiments.main import root
 
     for words in _commands(page):
         if words[0] != "cohortium" and words[:2] != ["sudo", "cohortium"]:
             continue
-        command, rest = get_command(app), words[words.index("cohortium") + 1 :]
+        command, rest = get_command(whole(callback=root)), words[words.index("cohortium") + 1 :]
         while rest and rest[0] in getattr(command, "commands", {}):
             command, rest = command.commands[rest[0]], rest[1:]
         given = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}

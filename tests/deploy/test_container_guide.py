@@ -11,7 +11,8 @@ from typer.main import get_command
 
 from deploy.container_test.consortium import SITE_FOLDERS
 from deploy.container_test.image_checks import UIDS
-from experiments.main import app
+from experiments.command_tree import whole
+from experiments.main import root
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs/containers.md"
@@ -57,7 +58,7 @@ def test_the_guide_runs_commands_in_containers() -> None:
 
 @pytest.mark.parametrize("words", inside_containers(), ids=" ".join)
 def test_a_command_of_the_guide_exists_with_its_options(words: list[str]) -> None:
-    command = get_command(app)
+    command = get_command(whole(callback=root))
     rest = list(words)
     while rest and (children := getattr(command, "commands", None)):
         assert rest[0] in children

@@ -9,7 +9,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from conf.groups import option_names
-from experiments.main import app
+from experiments.command_tree import whole
+from experiments.main import root
 from experiments.settings import SimulationSettings
 from experiments.summary import Comparison, SimulationSummary
 from federation.errors import CheckpointError, ConfigurationError
@@ -35,7 +36,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, obj
 
 
 def _run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(whole(callback=root), [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

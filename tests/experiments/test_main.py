@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import click
 import pytest
+from typer.main import get_command
 
 from experiments import main
+from experiments.command_tree import COMMANDS, GROUPS, whole
 from federation.errors import CohortiumError, MappingError
 
 HEAVY = (
@@ -76,6 +79,19 @@ sys.stderr.write(repr([name for name in {HEAVY!r} if name in sys.modules]))
 def test_every_part_is_mounted() -> None:
     result = _cohortium("--help")
     assert all(command in result.stdout for command in HELP)
+
+
+def test_the_root_s_help_says_of_every_part_what_it_says_of_itself() -> None:
+    tree = get_command(whole(callback=main.root))
+    assert isinstance(tree, click.Group)
+    said = {name: (part.help or "").partition("\n\n")[0] for name, part in tree.commands.items()}
+    assert said == {name: part.summary for name, part in {**COMMANDS, **GROUPS}.items()}
+    assert " ".join(_cohortium("--help").stdout.split()).count(" ".join(said["gwas"].split())) == 1
+
+
+def test_an_unknown_part_is_an_error_that_names_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("simulat") != 0
+    assert "simulate" in capsys.readouterr().err
 
 
 def test_version() -> None:

@@ -64,7 +64,9 @@ def sum_updates(
         SumRequest(
             purpose="train",
             round_number=round_number,
-            layout=Layout(updates=num_parameters) if share is None else Layout(updates=0, statistics=num_parameters),
+            layout=Layout(updates=num_parameters, update_bits=spec.update_bits)
+            if share is None
+            else Layout(updates=0, statistics=num_parameters),
             content=Envelope(
                 TrainRequest(study=study.digest, site=study.roster[0].site, round_number=round_number), arrays
             ),

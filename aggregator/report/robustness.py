@@ -58,7 +58,8 @@ def _masked_facts(manifest: StudyManifest, spec: MaskedSpec) -> tuple[Fact, ...]
         Fact(
             label="Bound on updates",
             value=f"length {spec.norm_bound:g}, each number within {spec.value_range:g}",
-            explanation="Kept by each site's own software, since nobody else can see its update.",
+            explanation="Kept by each site's own software, since nobody else can see its update. "
+            f"Each number of an update travels in {spec.update_bits} bits.",
         ),
         Fact(
             label="Held-out gate",

@@ -19,6 +19,7 @@ from federation.models.spec import GruSpec, LinearSpec
 from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.site_level import reason_against
+from federation.protocol.secure_sum.layout import WORD_BITS
 from federation.protocol.secure_sum.terms import SecureSumTerms
 from federation.study import statistics_spec
 from federation.study.compression import CompressionSpec
@@ -133,6 +134,8 @@ class StudyManifest(StudyTerms):
         optimiser, refused = self.schedule.optimiser, None
         if self.aggregation.masked is None:
             refused = "secure aggregation (aggregation=masked), in which the shares of the noise add up"
+        elif self.aggregation.masked.update_bits < WORD_BITS:
+            refused = "aggregation.masked.update_bits 32: its sums are whole numbers of 64 bits, and none may be lost"
         elif self.schedule.local_steps != 1:
             refused = f"schedule.local_steps 1 (a round is one step over all patients), got {self.schedule.local_steps}"
         elif optimiser.kind != "sgd" or optimiser.momentum or optimiser.weight_decay:

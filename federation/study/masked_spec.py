@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from federation.documents import Document
+from federation.protocol.secure_sum.layout import FEWEST_BITS, WORD_BITS
 from federation.protocol.secure_sum.quantization import StatisticsEncoding, UpdateEncoding
 from federation.protocol.secure_sum.terms import FEWEST_SITES, MOST_ROUNDS, recommended_threshold
 
@@ -29,6 +30,11 @@ class MaskedSpec(Document):
     held_out_bound: Annotated[float, Field(ge=0)] | None = None
     """How much above the best so far the loss on the aggregator's held-out records may be before a round is rolled back;
     ``None``: no such gate."""
+    update_bits: Annotated[int, Field(ge=FEWEST_BITS, le=WORD_BITS, exclude_if=lambda bits: bits == WORD_BITS)] = (
+        WORD_BITS
+    )
+    """Of each number of a masked update on its way. Left out of the canonical bytes at 32, so that a manifest has the
+    digest that it had before there was a choice."""
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """A round that cannot be opened is tried again with new keys, so often at most in all."""
 
@@ -42,7 +48,9 @@ class MaskedSpec(Document):
         Raises:
             InvalidInputError: If the weights do not fit in the ring.
         """
-        return UpdateEncoding(value_range=self.value_range, total_weight=total_weight, sites=sites)
+        return UpdateEncoding(
+            value_range=self.value_range, total_weight=total_weight, sites=sites, bits=self.update_bits
+        )
 
 
 def statistics_encoding(sites: int) -> StatisticsEncoding:

@@ -7,6 +7,7 @@ Bonawitz et al. 2017, Figure 4, rounds 2 to 4.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +17,7 @@ from federation.protocol.secure_sum.agreeing import SharesHeld
 from federation.protocol.secure_sum.layout import Layout, Ring32, Ring64
 from federation.protocol.secure_sum.masking import Fill32, Fill64, Mask, mask
 from federation.protocol.secure_sum.messages import HASH_BYTES, RECEIPT_BYTES, Receipt
+from federation.protocol.secure_sum.packing import pack
 from federation.protocol.secure_sum.phases import RoundId
 from federation.protocol.secure_sum.quantization import IntegerSource, UpdateSource
 from federation.protocol.secure_sum.round_phases import ConsistencySigned, Masked, RoundPhase, Unmasked, check_request
@@ -30,7 +32,7 @@ class Numbers:
     """What a site adds to the sum. Never shown.
 
     Args:
-        updates: Modulo 2**32; ``None``: none.
+        updates: Modulo 2**32, or fewer bits if their encoding has fewer; ``None``: none.
         statistics: Modulo 2**64; ``None``: none.
     """
 
@@ -40,8 +42,10 @@ class Numbers:
     @property
     def layout(self) -> Layout:
         """How many there are."""
-        updates = 0 if self.updates is None else len(self.updates)
-        return Layout(updates=updates, statistics=0 if self.statistics is None else len(self.statistics))
+        statistics = 0 if self.statistics is None else len(self.statistics)
+        if self.updates is None:
+            return Layout(updates=0, statistics=statistics)
+        return Layout(updates=len(self.updates), statistics=statistics, update_bits=self.updates.bits)
 
 
 def mask_numbers(
@@ -80,18 +84,9 @@ def mask_numbers(
     context = contexts.round_context(held.agreement, holders=held.holders, round_number=round_number)
     layout = numbers.layout
     contribution = bytearray(layout.payload_bytes + RECEIPT_BYTES)
-    digest = hashlib.sha256()
     masks = _masks(held, position, context, model_hash=model_hash, layout=layout)
-    wide, narrow = layout.parts(contribution)
-    mask(
-        wide,
-        narrow,
-        masks,
-        fill_64=_filled_64(numbers.statistics),
-        fill_32=_filled_32(numbers.updates),
-        read=digest.update,
-    )
-    receipt = Receipt(site=held.index, model_hash=model_hash, layout=layout, payload_hash=digest.digest())
+    digest = _write_masked(memoryview(contribution)[: layout.payload_bytes], layout, numbers, masks)
+    receipt = Receipt(site=held.index, model_hash=model_hash, layout=layout, payload_hash=digest)
     frame = write_frame(Kind.RECEIPT, context, held.index, receipt.body(), key=signing_key)
     phase = Masked(
         terms=held.terms,
@@ -104,6 +99,27 @@ def mask_numbers(
     )
     contribution[layout.payload_bytes :] = frame
     return phase, contribution
+
+
+def _write_masked(payload: memoryview, layout: Layout, numbers: Numbers, masks: Sequence[Mask]) -> bytes:
+    """Write the masked numbers, and give the SHA-256 of what was written."""
+    digest = hashlib.sha256()
+    room = memoryview(bytearray(8 * layout.words_64 + 4 * layout.words_32)) if layout.is_packed else payload
+    wide, narrow = layout.parts(room)
+    mask(
+        wide,
+        narrow,
+        masks,
+        fill_64=_filled_64(numbers.statistics),
+        fill_32=_filled_32(numbers.updates),
+        read=None if layout.is_packed else digest.update,
+    )
+    if layout.is_packed:
+        split = 8 * layout.words_64
+        payload[:split] = room[:split]
+        pack(narrow, layout.update_bits, payload[split:])
+        digest.update(payload)
+    return digest.digest()
 
 
 def _check_earlier(earlier: RoundPhase | None, round_id: RoundId, *, study: str) -> None:

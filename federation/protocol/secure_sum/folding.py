@@ -18,6 +18,7 @@ from federation.protocol.secure_sum.collecting import BatchReady
 from federation.protocol.secure_sum.layout import Layout, Ring32, Ring64
 from federation.protocol.secure_sum.messages import HASH_BYTES, RECEIPT_BYTES, Receipt, read_receipt
 from federation.protocol.secure_sum.opening import AwaitingAnswers
+from federation.protocol.secure_sum.packing import unpacked
 from federation.protocol.secure_sum.wire import Bytes, Kind, read_frame, read_list, refused, write_list
 
 
@@ -103,7 +104,7 @@ class AwaitingInputs:
         payload = memoryview(contribution)[: self.layout.payload_bytes]
         if hashlib.sha256(payload).digest() != receipt.payload_hash:
             raise refused("changed_payload", "expected the numbers that the site signed, got others", site=name)
-        wide, narrow = self.layout.parts(payload)
+        wide, narrow = unpacked(payload, self.layout)
         np.add(self.wide, wide, out=self.wide)
         np.add(self.narrow, narrow, out=self.narrow)
         return replace(self, receipts={**self.receipts, receipt.site: frame})

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from federation import checks
 from federation.errors import InvalidInputError
-from federation.protocol.secure_sum.layout import Ring32, Ring64
+from federation.protocol.secure_sum.layout import FEWEST_BITS, WORD_BITS, Ring32, Ring64
 from federation.protocol.secure_sum.masking import MASK_KEY_BYTES, MaskStream, aligned
 
 _LARGEST_32: Final = 2**31 - 1
+_FEWEST_STEPS: Final = 16
+"""Between zero and all sites at their largest: fewer are no numbers any more."""
 LARGEST_64: Final = 2**63 - 1
 """No sum modulo 2**64 is beyond plus or minus this."""
 _POINT: Final = 2.0**16
@@ -36,12 +38,13 @@ Reals = NDArray[np.float32] | NDArray[np.float64]
 
 @dataclass(frozen=True)
 class UpdateEncoding:
-    """How updates become numbers modulo 2**32.
+    """How updates become numbers modulo ``2**bits``.
 
     Args:
         value_range: A coordinate is clipped to plus or minus this, before its weight.
         total_weight: Sum of all sites' public weights, whole numbers; the number of sites if all weigh the same.
         sites: All sites of the roster.
+        bits: Of a number on its way, from 8 to 32: each bit less doubles the step, and the noise of rounding with it.
 
     Raises:
         InvalidInputError: If a number is out of range.
@@ -50,9 +53,15 @@ class UpdateEncoding:
     value_range: float
     total_weight: int
     sites: int
+    bits: int = WORD_BITS
 
     def __post_init__(self) -> None:
         checks.positive(value_range=self.value_range)
+        if not FEWEST_BITS <= self.bits <= WORD_BITS or self._steps < _FEWEST_STEPS:
+            raise InvalidInputError(
+                f"expected {FEWEST_BITS} to {WORD_BITS} bits, enough for {self.sites} sites, got {self.bits}",
+                remedy="send more bits a number",
+            )
         if not 1 <= self.sites <= min(_MOST_SITES, self.total_weight) or self.total_weight > _MOST_WEIGHT:
             raise InvalidInputError(
                 f"expected 1 to {_MOST_SITES} sites of total weight from their number to {_MOST_WEIGHT}, "
@@ -67,8 +76,12 @@ class UpdateEncoding:
 
     @property
     def step(self) -> float:
-        """The value of one ring unit. All weights times the range, plus a unit of rounding for each site, stay below 2**31."""
-        return self.value_range * self.total_weight / (_LARGEST_32 - 2 * self.sites)
+        """The value of one ring unit. All weights times the range, plus a unit of rounding a site, stay below half the ring."""
+        return self.value_range * self.total_weight / self._steps
+
+    @property
+    def _steps(self) -> int:
+        return 2 ** (self.bits - 1) - 1 - 2 * self.sites
 
     def error_bound(self, survivors: int) -> float:
         """Largest error of a coordinate of the decoded weighted sum, beside clipping: at most a step for each site.
@@ -98,11 +111,16 @@ class UpdateEncoding:
             value_range=self.value_range,
             scale=weight / self.step,
             stream=MaskStream(generator.bytes(MASK_KEY_BYTES)),
+            bits=self.bits,
         )
 
     def decode(self, total: Ring32) -> NDArray[np.float64]:
         """The weighted sum of an opened sum; divide by the survivors' weights for the mean."""
-        return total.view(np.int32).astype(np.float64) * self.step
+        return self._signed(total).astype(np.float64) * self.step
+
+    def _signed(self, total: Ring32) -> NDArray[np.int32]:
+        lacking = WORD_BITS - self.bits
+        return total.view(np.int32) if not lacking else (total << lacking).view(np.int32) >> lacking
 
 
 class UpdateSource:
@@ -113,7 +131,8 @@ class UpdateSource:
     the whole number stands in the lowest bits of the float, as two's complement.
     """
 
-    def __init__(self, *, values: Reals, value_range: float, scale: float, stream: MaskStream) -> None:
+    def __init__(self, *, values: Reals, value_range: float, scale: float, stream: MaskStream, bits: int) -> None:
+        self.bits = bits
         self._values = values
         self._range = value_range
         self._scale = scale * _POINT
@@ -177,6 +196,7 @@ class IntegerSource:
             raise InvalidInputError(f"expected a vector of int64, got {values.dtype} {list(values.shape)}")
         if len(values) and not -largest <= int(values.min()) <= int(values.max()) <= largest:
             raise InvalidInputError(f"expected numbers within plus or minus {largest}, got one beyond")
+        self.bits = bits
         self._values = values
 
     def __len__(self) -> int:

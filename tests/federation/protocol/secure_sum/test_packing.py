@@ -16,6 +16,7 @@ from federation.protocol.secure_sum.layout import Layout, packed_bytes
 from federation.protocol.secure_sum.messages import RECEIPT_BYTES
 from federation.protocol.secure_sum.packing import pack, unpack
 from federation.protocol.secure_sum.quantization import UpdateEncoding
+from federation.protocol.secure_sum.round_phases import Masked
 from federation.protocol.secure_sum.terms import KeyBatch
 from tests.federation.protocol.secure_sum.consortium import MODEL, STREAMS, Consortium
 
@@ -127,7 +128,7 @@ def test_too_few_bits_for_so_many_sites_are_refused() -> None:
 
 def contributions(
     bits: int, *, sent: dict[str, int] | None = None
-) -> tuple[Consortium, dict[str, tuple], AwaitingInputs]:
+) -> tuple[Consortium, dict[str, tuple[Masked, bytearray]], AwaitingInputs]:
     """Every site's phase and message, and a server that waits for ``bits`` of them."""
     consortium = Consortium.of(4)
     ready, held = consortium.agree(BATCH)

@@ -35,6 +35,10 @@ def launch(
     proposal: Annotated[Path, typer.Argument(metavar="PROPOSAL", help="The signed proposal.")],
     approvals: Annotated[list[Path], typer.Argument(metavar="APPROVAL...", help="The sites' signed decisions.")],
     *,
+    held_out: Annotated[
+        Path | None,
+        typer.Option("--held-out", help="Reference records (CSV) for aggregation.masked.held_out_bound, if it is set."),
+    ] = None,
     home: _Home = DEFAULT_HOME,
     as_json: _Json = False,
 ) -> None:
@@ -45,7 +49,7 @@ def launch(
     from aggregator.host.launching import launch as launch_study
 
     layout = _layout(home)
-    place = launch_study(layout, proposal, approvals, now=_now())
+    place = launch_study(layout, proposal, approvals, now=_now(), held_out=held_out)
     _done(place, "launched", as_json=as_json)
 
 

@@ -131,6 +131,7 @@ class StudyCoordinator:
 
         from aggregator.app import GridTransport
         from aggregator.coordinator import run_study
+        from aggregator.held_out_records import kept_loss
         from aggregator.host.committed_rounds import unrecorded_rounds
         from aggregator.host.starting_point import study_checkpoints
         from aggregator.superlink import Link
@@ -165,6 +166,7 @@ class StudyCoordinator:
                 clock=time.monotonic,
                 on_round=self._round_done,
                 streams=self._streams(),
+                held_out=kept_loss(self._place.held_out, self._study),
             )
             tracker.finish("finished")
         except CohortiumError as failure:

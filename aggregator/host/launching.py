@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
+from aggregator.held_out_records import keep_held_out
 from aggregator.host.home_paths import HostLayout, read_small
 from aggregator.host.study_outcome import read_outcome
 from aggregator.host.study_place import StudyPlace, known_proposals, reasons_against
@@ -21,15 +22,25 @@ from federation.protocol.signatures import SigningKey
 _SHORTEST_DIGEST = 6
 
 
-def launch(layout: HostLayout, proposal: Path, approvals: Sequence[Path], *, now: dt.datetime) -> StudyPlace:
+def launch(
+    layout: HostLayout, proposal: Path, approvals: Sequence[Path], *, now: dt.datetime, held_out: Path | None = None
+) -> StudyPlace:
     """Take a proposal and the sites' decisions; the host starts a coordinator if nothing forbids the study.
 
     A study that failed or was stopped goes on after its last round when it is launched again.
 
+    Args:
+        layout: Of the host.
+        proposal: File of the lead.
+        approvals: Files of the sites.
+        now: The time.
+        held_out: Reference records on which every round's model is measured, where the manifest says so; once given, they are
+            kept.
+
     Raises:
         NotApprovedError: With every reason; then nothing was changed.
         StudyError: If the study has finished.
-        InvalidInputError: If a file cannot be read.
+        InvalidInputError: If a file cannot be read, or held-out records are missing, unfit or needless.
     """
     signed = read_received(proposal, SignedProposal, error=NotApprovedError)
     signed.check()
@@ -54,6 +65,7 @@ def launch(layout: HostLayout, proposal: Path, approvals: Sequence[Path], *, now
             remedy="collect what is missing (`cohortium study approvals`); a changed study is a new version",
             reasons=reasons,
         )
+    keep_held_out(place.held_out, signed.proposal.manifest, held_out)
     _reopen(place, now=now)
     place.keep(signed, decisions)
     record(layout, "study_launched", study=signed.proposal.manifest.digest, now=now)

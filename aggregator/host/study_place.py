@@ -68,6 +68,11 @@ class StudyPlace:
         return self.folder / "coordinator"
 
     @property
+    def held_out(self) -> Path:
+        """Reference records of the held-out gate, where the study has one."""
+        return self.folder / "held_out.csv"
+
+    @property
     def tracking(self) -> Path:
         """The outbox for MLflow."""
         return self.folder / "tracking"

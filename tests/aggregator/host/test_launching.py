@@ -89,6 +89,15 @@ def test_what_is_not_approved_is_refused_and_leaves_nothing(layout, propose, dec
     assert list(layout.studies.iterdir()) == []
 
 
+def test_records_that_nothing_would_look_at_are_refused_and_leave_nothing(layout, propose, tmp_path):
+    reference = tmp_path / "reference.csv"
+    reference.write_text("x0,x1,x2,x3,died\n" + "0,0,0,0,1\n" * 40)
+    with pytest.raises(InvalidInputError, match="held_out_bound"):
+        launch(layout, *propose(*EVERYBODY), now=now(), held_out=reference)
+    assert launched_studies(layout) == ()
+    assert list(layout.studies.iterdir()) == []
+
+
 def test_changed_proposals_and_foreign_approvals_are_refused(layout, propose, sites):
     proposal, files = propose(*EVERYBODY)
     text = proposal.read_text()

@@ -44,6 +44,7 @@ from site_client.masked_replies import masked_reply
 from site_client.paid_preparation import prepared_dataset, requested_map
 from site_client.release_desk import ReleaseDesk
 from site_client.release_gate import check_release
+from site_client.running_time import RunningTime
 from site_client.site_folder import SiteFolder, read_patients
 from site_client.study_ledger import open_study_ledger
 from site_client.study_replies import (
@@ -69,6 +70,7 @@ class SiteAgent:
     Args:
         folder: The study's folder at the site.
         clock: The time that the ledger writes beside its entries; nothing is decided by it.
+        time: How long a release may be computed.
 
     Raises:
         LedgerDamagedError: If the ledger does not hold.
@@ -76,7 +78,9 @@ class SiteAgent:
         ModelRefusedError: If the study is private and the model mixes patients.
     """
 
-    def __init__(self, folder: SiteFolder, *, clock: Callable[[], dt.datetime] = _now) -> None:
+    def __init__(
+        self, folder: SiteFolder, *, clock: Callable[[], dt.datetime] = _now, time: RunningTime | None = None
+    ) -> None:
         settings = folder.settings()
         self._folder = folder
         self._manifest = folder.manifest()
@@ -97,7 +101,7 @@ class SiteAgent:
         )
         self._num_parameters = len(flatten(self._model))
         ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock) if self._is_private else None
-        self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest)
+        self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest, time=time)
         self._participant = folder.participant(self._streams) if self._manifest.aggregation.masked is not None else None
         self._statistics = folder.statistics(self._manifest, self._participant)
         if self._is_private:

@@ -31,6 +31,7 @@ from site_client.event_log import log_event
 from site_client.gateway_notice import reason_in
 from site_client.home_paths import SiteLayout
 from site_client.permission import Permissions
+from site_client.running_time import RunningTime
 
 _LOG: Final = logging.getLogger("cohortium.agent")
 _TRAINING: Final = "train_request/1"
@@ -67,6 +68,7 @@ class Hospital:
         log: The site's audit log.
         agents: Answer what is allowed.
         clock: Decides when a study is over.
+        time: How long an answer may take; ``None``: as the site's policy says.
         code: Whether the installed code is what the site has accepted; ``None``: a test's, which asks nobody.
 
     Raises:
@@ -81,9 +83,10 @@ class Hospital:
         log: AuditLog,
         agents: Agents,
         clock: Clock,
+        time: RunningTime | None = None,
         code: CodeWatch | None = None,
     ) -> None:
-        self._code = code
+        self._code, self._time = code, time or RunningTime.of(layout)
         self._key, self._log, self._agents, self._clock = key, log, agents, clock
         self._home = layout.read()
         self._permissions = Permissions(layout, self._home)
@@ -155,7 +158,7 @@ class Hospital:
         if self._code is not None:
             self._code.check(opened.study)
         self._record("request_accepted", opened, round_number=round_number)
-        payload = self._agents.handle(proposal, opened.payload)
+        payload = self._time.bounded(lambda: self._agents.handle(proposal, opened.payload))
         header = read_envelope(payload).header
         reply = hashlib.sha256(payload).hexdigest()
         if isinstance(header, Refusal):

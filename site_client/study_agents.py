@@ -27,6 +27,7 @@ from site_client.extraction import extract
 from site_client.home_paths import SiteLayout
 from site_client.records_file import FILE as RECORDS_FILE
 from site_client.records_file import RecordsAt, write_records
+from site_client.running_time import RunningTime
 from site_client.site_folder import SiteFolder, write_patients
 from site_client.sources.mapping import read_mapping
 from site_client.sources.tables import TableSource
@@ -55,6 +56,7 @@ class StudyAgents:
         clock: The time that ledgers write beside their entries; also says how long an agent was not asked.
         most: Agents in memory, at least 1.
         idle: An agent that was not asked for so long is forgotten.
+        time: How long a release may be computed; ``None``: as the site's policy says.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class StudyAgents:
         clock: Callable[[], dt.datetime],
         most: int = DEFAULT_WARM,
         idle: dt.timedelta = IDLE,
+        time: RunningTime | None = None,
     ) -> None:
         if most < 1:
             raise InvalidInputError(f"expected room for at least 1 study in memory, got {most}")
         self._layout, self._site, self._clock = layout, site, clock
         self._most, self._idle = most, idle
+        self._time = time or RunningTime.of(layout)
         self._agents: OrderedDict[str, _Warm] = OrderedDict()
         self._mutex = threading.Lock()
 
@@ -126,7 +130,7 @@ class StudyAgents:
             if manifest.statistics is None
             else RecordsAt(patients.with_name(RECORDS_FILE), layout.answers),
         )
-        return SiteAgent(folder, clock=self._clock)
+        return SiteAgent(folder, clock=self._clock, time=self._time)
 
 
 def prepare_patients(layout: SiteLayout, manifest: StudyManifest, *, site: str, now: dt.datetime) -> Path:

@@ -31,6 +31,7 @@ from site_client.running_time import RunningTime
 from site_client.site_folder import SiteFolder, write_patients
 from site_client.sources.mapping import read_mapping
 from site_client.sources.tables import TableSource
+from site_client.starting_model import agreed_start
 
 _POINTER: Final = "mapping"
 DEFAULT_WARM: Final = 4
@@ -97,7 +98,7 @@ class StudyAgents:
             self._forget_idle()
             if study not in self._agents:
                 while len(self._agents) >= self._most:  # before the next study's patients are read
-                    self._agents.popitem(last=False)
+                    self._agents.popitem(last=False)[1].agent.close()
                 self._agents[study] = _Warm(self._made(proposal), self._clock())
             entry = self._agents[study]
             self._agents.move_to_end(study)
@@ -113,7 +114,7 @@ class StudyAgents:
     def _forget_idle(self) -> None:
         now = self._clock()
         for study in [study for study, entry in self._agents.items() if now - entry.asked > self._idle]:
-            del self._agents[study]
+            self._agents.pop(study).agent.close()
 
     def _made(self, proposal: Proposal) -> SiteAgent:
         manifest, layout = proposal.manifest, self._layout
@@ -130,7 +131,7 @@ class StudyAgents:
             if manifest.statistics is None
             else RecordsAt(patients.with_name(RECORDS_FILE), layout.answers),
         )
-        return SiteAgent(folder, clock=self._clock, time=self._time)
+        return SiteAgent(folder, clock=self._clock, time=self._time, check_start=agreed_start(proposal))
 
 
 def prepare_patients(layout: SiteLayout, manifest: StudyManifest, *, site: str, now: dt.datetime) -> Path:

@@ -110,9 +110,14 @@ class SecureSums:
                 if reason == "dealt_wrongly":
                     # Survivors answered for this round and must not for another attempt at it: nothing is left to try.
                     self._dropouts[str(failure.facts["sites"])] = reason
-                if reason == "dealt_wrongly" or number + 1 == attempts or self._asked(request, batch).is_file():
+                is_bound = reason == "dealt_wrongly" or self._asked(request, batch).is_file()
+                following = _again(batch, request.round_number)
+                if not is_bound and number + 1 == attempts:
+                    # Lists of keys that were begun may name sites that are gone: whoever resumes begins with a new one.
+                    self._use(following)
+                if is_bound or number + 1 == attempts:
                     raise self._given_up(request, attempts=number + 1, reason=reason) from failure
-                batch = _again(batch, request.round_number)
+                batch = following
         raise AssertionError  # the loop returns or raises
 
     def first_asked(self, purpose: str) -> tuple[str, ...] | None:
@@ -205,8 +210,11 @@ class SecureSums:
         for site, _ in self._replies(self._steps("parcels_request/1", batch, None, parcels)):
             _LOG.debug("site %s holds its shares", site)
         write_durably(kept, ready.to_bytes())
-        write_durably(self._folder / f"{batch.purpose}.batch.json", batch.model_dump_json().encode())
+        self._use(batch)
         return ready
+
+    def _use(self, batch: KeyBatch) -> None:
+        write_durably(self._folder / f"{batch.purpose}.batch.json", batch.model_dump_json().encode())
 
     def _collect(
         self,

@@ -251,6 +251,12 @@ class ReleaseRefusedError(RefusalError):
     exit_code = 65
 
 
+class CodeRefusedError(RefusalError):
+    """The installed code is not what the site has accepted. ``facts["differ"]`` names files and libraries."""
+
+    exit_code = 66
+
+
 class StudyError(CohortiumError):
     """A study that cannot go on."""
 

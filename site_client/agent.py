@@ -18,7 +18,6 @@ import torch
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import State
 from federation.data.encoding import num_outputs
-from federation.data.preparation import count_layout
 from federation.data.prepared_features import PreparedFeatures
 from federation.errors import CohortiumError, InternalError, PrivacyRefusedError, TransportError
 from federation.models.build import build_model
@@ -39,18 +38,20 @@ from federation.protocol.messages import (
     read_envelope,
 )
 from federation.study.evaluation_tables import expected_counts
+from site_client.answer_preparation import answer_preparation
 from site_client.compression import compressed_arrays, compressed_lengths
 from site_client.masked_replies import masked_reply
 from site_client.paid_preparation import prepared_dataset, requested_map
 from site_client.release_desk import ReleaseDesk
 from site_client.release_gate import check_release
+from site_client.running_time import RunningTime
 from site_client.site_folder import SiteFolder, read_patients
+from site_client.starting_model import CheckStart
 from site_client.study_ledger import open_study_ledger
 from site_client.study_replies import (
     exact_metrics,
     paid_counts_reply,
     prefixed,
-    preparation_counts_reply,
     shared_step_reply,
     training_lengths,
 )
@@ -69,6 +70,8 @@ class SiteAgent:
     Args:
         folder: The study's folder at the site.
         clock: The time that the ledger writes beside its entries; nothing is decided by it.
+        time: How long a release may be computed.
+        check_start: Raises if round 1 starts with another model than agreed; ``None``: with any, as references of a simulation do.
 
     Raises:
         LedgerDamagedError: If the ledger does not hold.
@@ -76,9 +79,16 @@ class SiteAgent:
         ModelRefusedError: If the study is private and the model mixes patients.
     """
 
-    def __init__(self, folder: SiteFolder, *, clock: Callable[[], dt.datetime] = _now) -> None:
+    def __init__(
+        self,
+        folder: SiteFolder,
+        *,
+        clock: Callable[[], dt.datetime] = _now,
+        time: RunningTime | None = None,
+        check_start: CheckStart | None = None,
+    ) -> None:
         settings = folder.settings()
-        self._folder = folder
+        self._folder, self._check_start = folder, check_start
         self._manifest = folder.manifest()
         self._digest = self._manifest.digest
         self._site = str(settings["site"])
@@ -97,7 +107,7 @@ class SiteAgent:
         )
         self._num_parameters = len(flatten(self._model))
         ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock) if self._is_private else None
-        self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest)
+        self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest, time=time)
         self._participant = folder.participant(self._streams) if self._manifest.aggregation.masked is not None else None
         self._statistics = folder.statistics(self._manifest, self._participant)
         if self._is_private:
@@ -152,6 +162,11 @@ class SiteAgent:
             case _:
                 raise TransportError(f"expected a request, got {header.kind}")
 
+    def close(self) -> None:
+        """Let go of the ledger's file. Whoever closes an agent asks it nothing more."""
+        if self._desk.ledger is not None:
+            self._desk.ledger.close()
+
     def _sent(self, request: Envelope, reply: bytes) -> bytes:
         """What leaves: the reply itself, or its masked numbers in a study with secure aggregation."""
         if self._participant is None:
@@ -179,23 +194,8 @@ class SiteAgent:
         )
 
     def _prepare(self, envelope: Envelope) -> bytes:
-        """Count once what the manifest pays for before round 1."""
-        spec, event, contract = self._manifest.preparation, self._manifest.preparation_event(), self._manifest.contract
-        if spec is None or event is None:
-            raise PrivacyRefusedError("expected no preparation: the manifest pays for none")
-        if envelope.arrays:
-            raise TransportError(f"expected no arrays in a request for preparation, got {sorted(envelope.arrays)}")
-        generator = self._streams.child("preparation", self._site).stream("noise")
-        return self._desk.release(
-            "prepare/0",
-            envelope,
-            events=(event,),
-            compute=lambda: preparation_counts_reply(
-                self._data, manifest=self._manifest, spec=spec, event=event, generator=generator
-            ),
-            check=lambda reply: check_release(
-                reply, self._manifest, lengths={"counts": count_layout(spec, contract).size}
-            ),
+        return answer_preparation(
+            envelope, manifest=self._manifest, data=self._data, desk=self._desk, streams=self._streams
         )
 
     def _train(self, header: TrainRequest, envelope: Envelope) -> bytes:
@@ -205,10 +205,12 @@ class SiteAgent:
                 f"expected at most the {manifest.schedule.rounds} rounds of the manifest, got round {round_number}"
             )
         start, prepared = self._parameters(envelope), self._map(envelope)
+        if round_number == 1 and self._check_start is not None:
+            self._check_start(self._model, start)
         event = manifest.training_event()
         received = envelope.named("algorithm")
-        lengths = training_lengths(manifest, self._algorithm, size=len(start), received=received, site=self._state(1))
-        lengths = compressed_lengths(manifest.compression, lengths)
+        whole = training_lengths(manifest, self._algorithm, size=len(start), received=received, site=self._state(1))
+        lengths = compressed_lengths(manifest.compression, whole)
         return self._desk.release(
             f"train/{round_number}",
             envelope,

@@ -19,11 +19,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from federation.errors import ConfigurationError, InvalidInputError, TransportError
+from federation.errors import CodeRefusedError, ConfigurationError, InvalidInputError, TransportError
 from site_client.event_log import log_event, log_to_stderr
 from site_client.frames import receive_frame, send_frame
+from site_client.home_paths import SiteLayout
+from site_client.installed_code import Installed, check_installed
 from site_client.network_isolation import check_no_network
 from site_client.peer_credentials import peer_user
+from site_client.source_only import run_sources_only
 
 _LOG: Final = logging.getLogger("cohortium.agent")
 _REQUEST_SECONDS: Final = 60.0
@@ -91,7 +94,7 @@ def main(words: Sequence[str] | None = None) -> None:
     log_to_stderr()
     if chosen.no_network:
         check_no_network()
-    handle = _study(chosen.folder) if chosen.home is None else _hospital(chosen.home, chosen.warm_studies)
+    handle = _study(chosen.folder) if chosen.home is None else _hospital(SiteLayout(chosen.home), chosen.warm_studies)
     log_event(_LOG, logging.INFO, "started", number=os.getpid())
     serve(chosen.socket, handle, peer=chosen.gateway_uid)
 
@@ -106,28 +109,45 @@ def _study(folder: Path) -> Handler:
     return SiteAgent(SiteFolder(folder)).handle
 
 
-def _hospital(home: Path, warm_studies: int) -> Handler:
+def _hospital(layout: SiteLayout, warm_studies: int) -> Handler:
+    began = _accepted(layout)  # before anything is imported that reads records, and before torch
+
     import torch
 
     from federation.governance.audit import AuditEvent
     from federation.governance.audit_log import AuditLog
-    from site_client.home_paths import SiteLayout
+    from site_client.accepted_code import check_code
+    from site_client.code_watch import CodeWatch
     from site_client.hospital import Hospital
     from site_client.ledger.key_file import read_key
     from site_client.study_agents import StudyAgents
 
     os.umask(0o077)
     torch.set_num_threads(1)
-    layout = SiteLayout(home)
     site = layout.read().site
     key = read_key(layout.identity_key.with_suffix(""))
     if key is None:
         raise InvalidInputError(f"expected the site's key at {layout.identity_key}, got none", remedy="enrol the site")
+    check_code(layout, clock=_now)  # the signature of the paper, too
     log = AuditLog(layout.audit, log=site, key=key, clock=_now)
     log.record(AuditEvent(event="started", actor="agent"))
     agents = StudyAgents(layout, site, clock=_now, most=warm_studies)
     threading.Thread(target=_forget_idle, args=(agents.forget_idle,), daemon=True).start()
-    return Hospital(layout, key=key, log=log, agents=agents, clock=_now).handle
+    watch = CodeWatch(layout.accepted_code, began, clock=_now)
+    return Hospital(layout, key=key, log=log, agents=agents, clock=_now, code=watch).handle
+
+
+def _accepted(layout: SiteLayout) -> Installed:
+    """What is installed, if it is what the site has accepted; from then on nothing else of ours is run."""
+    try:
+        found = check_installed(layout.accepted_code)
+        run_sources_only(found.files)
+    except CodeRefusedError as refusal:
+        from site_client.accepted_code import note_refusal
+
+        note_refusal(layout, refusal, clock=_now)
+        raise
+    return found
 
 
 def _forget_idle(forget: Callable[[], None]) -> None:

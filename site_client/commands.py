@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.errors import MappingError
-from site_client import process_commands
+from site_client import code_commands, process_commands
 from site_client.home_paths import HOME_VARIABLE, SiteLayout
 from site_client.images.commands import images_app
 from site_client.ledger_commands import ledger_app
@@ -29,6 +29,7 @@ app.add_typer(images_app, name="images")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(signals_app, name="signals")
 process_commands.register(app)
+code_commands.register(app)
 
 _Contract = Annotated[Path | None, typer.Option("--contract", help="Data contract, YAML or JSON.")]
 _Manifest = Annotated[Path | None, typer.Option("--manifest", help="Sealed study manifest: contract and cohort.")]

@@ -16,6 +16,7 @@ from federation.governance.audit import AuditEvent, EventName
 from federation.governance.audit_log import AuditLog
 from federation.governance.proposals import Approval, Decision, SignedApproval, SignedProposal
 from federation.protocol.signatures import SigningKey
+from site_client.accepted_code import accept_if_first
 from site_client.home_paths import SiteLayout
 from site_client.ledger.key_file import read_key
 from site_client.ledger_room import room_in_ledger
@@ -65,6 +66,7 @@ class Desk:
             PolicyRefusedError: If the site's policy forbids it.
             NotApprovedError: If it has ended, was replaced, or this site withdrew from it.
             BudgetExhaustedError: If it does not fit into what remains in the ledger.
+            CodeRefusedError: If the installed code is not what the site has accepted. The first approval accepts it.
         """
         self.check_addressed(signed)
         self._check_current(signed)
@@ -77,6 +79,7 @@ class Desk:
                 "got one that does not" + (": the ledger has locked itself" if room.locked else ""),
                 remedy="ask the lead for a shorter study or one with more noise",
             )
+        accept_if_first(self.layout, clock=self.clock, officer=officer)
         self._record("proposal_imported", signed, proposal)
         self.papers.keep_proposal(signed)
         return self._decide(signed, "approve", officer=officer, note=note)

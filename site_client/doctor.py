@@ -17,6 +17,7 @@ from site_client.machine_checks import MachineCheck, MachineReport, Side, check_
 from site_client.network_isolation import networks_up
 from site_client.site_checks import (
     check_certificate_file,
+    check_code_accepted,
     check_disk,
     check_keys,
     check_socket,
@@ -91,6 +92,7 @@ def _agent(layout: SiteLayout, now: dt.datetime) -> Iterator[MachineCheck]:
     ):
         is_there = path.is_file()
         yield passed(path.name, "there" if is_there else "not there yet", remedy="" if is_there else remedy)
+    yield check_code_accepted(layout)
     yield check_socket(layout)
 
 

@@ -37,7 +37,7 @@ _FORMS: Final = {
 _NEEDED: Final = frozenset({"time", "level", "part", "event"})
 _CODES: Final = frozenset(
     {
-        *("bundle", "configuration", "task", "stranger", "renewed", "unauthorised", "unreachable"),
+        *("bundle", "configuration", "task", "code", "stranger", "renewed", "unauthorised", "unreachable"),
         *("stuck_message", "stuck_loop", "stuck_request"),
     }
 )

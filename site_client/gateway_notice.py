@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 NOTICE: Final = b"cohortium/gateway-notice/1\0"
-REASONS: Final = ("bundle", "configuration", "task")
-"""The run ships another bundle than the installed one; a configuration; or is of a kind that has no place here."""
+REASONS: Final = ("bundle", "configuration", "task", "code")
+"""The run ships another bundle than the installed one; a configuration; or is of a kind that has no place here; the gateway's
+installed code is not what the site has accepted."""
 
 
 def notice_of(reason: str) -> bytes:

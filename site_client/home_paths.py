@@ -80,6 +80,16 @@ class SiteLayout:
         return self.folder / "approvals"
 
     @property
+    def accepted_code(self) -> Path:
+        """The installed code that the site has accepted, signed."""
+        return self.folder / "code.json"
+
+    @property
+    def gateways_code(self) -> Path:
+        """The same paper, for the gateway."""
+        return self.gateway / "code.json"
+
+    @property
     def studies(self) -> Path:
         """Folder of the studies' state."""
         return self.folder / "studies"

@@ -2,8 +2,9 @@
 
 In this order, and nothing before the step above it has passed: the bytes are a message; the coordinator that the site enrolled with
 signed it, for this site; the audit logs of both fit together; the study was proposed, approved here and by enough others, and is
-not over; the site's policy still allows it; it is not paused; the decision is in the audit log. Only then is a study's agent asked.
-Whatever goes wrong, only the name of an error class leaves, and a stranger does not even get a signature.
+not over; the site's policy still allows it; it is not paused; the installed code is what the site has accepted; the decision is
+in the audit log. Only then is a study's agent asked. Whatever goes wrong, only the name of an error class leaves, and a stranger
+does not even get a signature.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from federation.protocol.authenticated import Opened, claim_of, open_request, si
 from federation.protocol.messages import Envelope, Refusal, read_envelope
 from federation.protocol.signatures import SigningKey
 from site_client.activity import ActivityLog
+from site_client.code_watch import CodeWatch
 from site_client.event_log import log_event
 from site_client.gateway_notice import reason_in
 from site_client.home_paths import SiteLayout
 from site_client.permission import Permissions
+from site_client.running_time import RunningTime
 
 _LOG: Final = logging.getLogger("cohortium.agent")
 _TRAINING: Final = "train_request/1"
@@ -65,6 +68,8 @@ class Hospital:
         log: The site's audit log.
         agents: Answer what is allowed.
         clock: Decides when a study is over.
+        time: How long an answer may take; ``None``: as the site's policy says.
+        code: Whether the installed code is what the site has accepted; ``None``: a test's, which asks nobody.
 
     Raises:
         InvalidInputError: If the site is not enrolled.
@@ -78,7 +83,10 @@ class Hospital:
         log: AuditLog,
         agents: Agents,
         clock: Clock,
+        time: RunningTime | None = None,
+        code: CodeWatch | None = None,
     ) -> None:
+        self._code, self._time = code, time or RunningTime.of(layout)
         self._key, self._log, self._agents, self._clock = key, log, agents, clock
         self._home = layout.read()
         self._permissions = Permissions(layout, self._home)
@@ -147,8 +155,10 @@ class Hospital:
     def _answered(self, opened: Opened, kind: str, round_number: int | None) -> _Answer:
         self._heads.take(COORDINATOR, opened.heads)
         proposal = self._permissions.check(opened.study, training=kind == _TRAINING, now=self._clock())
+        if self._code is not None:
+            self._code.check(opened.study)
         self._record("request_accepted", opened, round_number=round_number)
-        payload = self._agents.handle(proposal, opened.payload)
+        payload = self._time.bounded(lambda: self._agents.handle(proposal, opened.payload))
         header = read_envelope(payload).header
         reply = hashlib.sha256(payload).hexdigest()
         if isinstance(header, Refusal):

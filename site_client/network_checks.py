@@ -18,6 +18,7 @@ from site_client.home_paths import SiteLayout
 from site_client.machine_checks import MachineCheck
 from site_client.site_checks import (
     check_certificate_file,
+    check_code_accepted,
     check_disk,
     check_keys,
     check_socket,
@@ -51,6 +52,7 @@ def check_network(layout: SiteLayout, *, proxy: str | None, now: dt.datetime) ->
         check_certificate_file(layout, site=home.site, consortium=home.consortium, now=now),
         check_disk(layout.folder),
         *check_keys(layout, of=(layout.identity_key, layout.tls_key, layout.node_key)),
+        check_code_accepted(layout),
         check_socket(layout),
     )
 

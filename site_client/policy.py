@@ -62,6 +62,8 @@ class SitePolicy(Document):
     min_noise_multiplier: Annotated[float, Field(ge=0)] | None = None
     max_sampling_probability: Fraction | None = None
     max_rounds: Count | None = None
+    max_request_seconds: Count = 14_400
+    """An answer that took longer does not leave. The one limit with a default, which older policies get: four hours."""
     min_sites: Count | None = None
     min_threshold_fraction: Fraction | None = None
     """Secure aggregation: shares that open a secret, as a fraction of the sites."""

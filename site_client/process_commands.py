@@ -123,7 +123,7 @@ def gateway(
     words = gateway_arguments(layout, site=site, gate=gate, port=port or free_port())
     environment = dict(gateway_environment(layout, proxy=proxy))
     # A new program, because Flower reads its settings when it is loaded, and so that nothing else of the environment is there.
-    command = [sys.executable, "-m", "site_client.gateway.supernode", *words]
+    command = [sys.executable, "-m", "site_client.gateway_process", *words]
     os.execve(sys.executable, command, environment)  # noqa: S606 - our own interpreter and our own module
 
 

@@ -19,6 +19,7 @@ from federation.privacy.events import PrivacyEvent
 from federation.protocol.ledger_head import LedgerHead
 from federation.protocol.messages import Envelope, read_envelope
 from site_client.ledger.ledger import Ledger
+from site_client.running_time import RunningTime
 from site_client.site_folder import SiteFolder
 
 
@@ -30,11 +31,13 @@ class ReleaseDesk:
         folder: Where replies are kept.
         ledger: Of the patient population; ``None`` in a study without privacy.
         study: Digest of the manifest.
+        time: How long a computation may take; ``None``: as long as it likes, as in a simulation.
     """
 
     folder: SiteFolder
     ledger: Ledger | None
     study: str
+    time: RunningTime | None = None
 
     def witness(self, head: LedgerHead | None) -> None:
         """Show the ledger what others witnessed of it.
@@ -68,6 +71,7 @@ class ReleaseDesk:
             BudgetExhaustedError: If the release would pass the population's cap. Nothing is computed then.
             CheckpointError: If the release was made for a different request.
             LedgerDamagedError: If what was recorded as computed is not what is kept.
+            PolicyRefusedError: If it took longer than the site allows. It is not kept; a repeated request computes it again.
         """
         identity = hashlib.sha256(request.without_witness().to_bytes()).hexdigest()
         kept = self.folder.kept_reply(name, identity)
@@ -97,7 +101,7 @@ class ReleaseDesk:
     def _computed(
         self, name: str, identity: str, compute: Callable[[], Envelope], check: Callable[[Envelope], None]
     ) -> bytes:
-        reply = compute()
+        reply = compute() if self.time is None else self.time.bounded(compute)
         check(reply)
         content = reply.to_bytes()
         self.folder.keep_reply(name, identity, content)

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from conf.received_files import read_bounded
-from federation.errors import CohortiumError, ConfigurationError, EnrolmentRefusedError, StudyError, TransportError
+from federation.errors import (
+    CodeRefusedError,
+    CohortiumError,
+    ConfigurationError,
+    EnrolmentRefusedError,
+    StudyError,
+    TransportError,
+)
 from site_client.home_paths import SiteLayout
 from site_client.machine_checks import MachineCheck
 
@@ -106,6 +113,22 @@ def check_keys(layout: SiteLayout, *, of: Iterable[Path], writable: Path | None 
         yield passed(name, str(place))
     else:
         yield failed(name, str(place), "give this process's account permission to write there", ConfigurationError)
+
+
+def check_code_accepted(layout: SiteLayout) -> MachineCheck:
+    """Whether the installed code is what the site has accepted."""
+    from site_client.accepted_code import changes, read_acceptance
+
+    try:
+        if read_acceptance(layout) is None:
+            return passed("installed code", "nothing accepted yet: the first approval of a study does that")
+        names = changes(layout)
+    except CohortiumError as failure:
+        return failed("installed code", "not to be compared", failure.remedy, failure)
+    if not names:
+        return passed("installed code", "as this site has accepted it")
+    remedy = "see `cohortium site code`; if an upgrade was meant: `cohortium site accept-code`"
+    return failed("installed code", f"{len(names)} files or libraries differ", remedy, CodeRefusedError)
 
 
 def check_socket(layout: SiteLayout) -> MachineCheck:

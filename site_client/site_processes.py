@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import signal
@@ -97,9 +98,11 @@ def run_site(layout: SiteLayout, start: Start, *, stop: threading.Event) -> None
     Raises:
         InvalidInputError: If the site is not enrolled.
         ConfigurationError: If it runs already, or may not run as chosen.
+        CodeRefusedError: If the installed code is not what the site has accepted.
         TransportError: If the agent does not start; the message names its log.
     """
     layout.read()
+    _check_code(layout)
     logs = logs_folder(layout)
     logs.mkdir(parents=True, exist_ok=True)
     with only_one(layout):
@@ -118,6 +121,13 @@ def run_site(layout: SiteLayout, start: Start, *, stop: threading.Event) -> None
             supervisor.wait_until_ready([AGENT])
             _LOG.info("site %s runs", layout.read().site)
             stop.wait()
+
+
+def _check_code(layout: SiteLayout) -> None:
+    """Both processes look for themselves; here the refusal reaches whoever starts them."""
+    from site_client.accepted_code import check_code
+
+    check_code(layout, clock=lambda: dt.datetime.now(tz=dt.UTC))
 
 
 def agent_program(layout: SiteLayout, start: Start) -> Program:
@@ -143,7 +153,7 @@ def gateway_program(layout: SiteLayout, start: Start) -> Program:
     words = gateway_arguments(layout, site=home.site, gate=home.gate, port=free_port())
     return Program(
         name=GATEWAY,
-        entry="site_client.gateway.supernode:main",
+        entry="site_client.gateway_process:main",
         arguments=tuple(words),
         ready=lambda: True,
         prefix=_becoming(start.gateway),
@@ -152,7 +162,7 @@ def gateway_program(layout: SiteLayout, start: Start) -> Program:
 
 
 def gateway_arguments(layout: SiteLayout, *, site: str, gate: str, port: int) -> list[str]:
-    """Command line of :mod:`site_client.gateway.supernode`."""
+    """Command line of :mod:`site_client.gateway_process`."""
     return [
         "--site", site, "--socket", str(layout.agent_socket), "--files", str(layout.gateway),
         "--superlink", gate, "--port", str(port),

@@ -27,9 +27,11 @@ from site_client.extraction import extract
 from site_client.home_paths import SiteLayout
 from site_client.records_file import FILE as RECORDS_FILE
 from site_client.records_file import RecordsAt, write_records
+from site_client.running_time import RunningTime
 from site_client.site_folder import SiteFolder, write_patients
 from site_client.sources.mapping import read_mapping
 from site_client.sources.tables import TableSource
+from site_client.starting_model import agreed_start
 
 _POINTER: Final = "mapping"
 DEFAULT_WARM: Final = 4
@@ -55,6 +57,7 @@ class StudyAgents:
         clock: The time that ledgers write beside their entries; also says how long an agent was not asked.
         most: Agents in memory, at least 1.
         idle: An agent that was not asked for so long is forgotten.
+        time: How long a release may be computed; ``None``: as the site's policy says.
     """
 
     def __init__(
@@ -65,11 +68,13 @@ class StudyAgents:
         clock: Callable[[], dt.datetime],
         most: int = DEFAULT_WARM,
         idle: dt.timedelta = IDLE,
+        time: RunningTime | None = None,
     ) -> None:
         if most < 1:
             raise InvalidInputError(f"expected room for at least 1 study in memory, got {most}")
         self._layout, self._site, self._clock = layout, site, clock
         self._most, self._idle = most, idle
+        self._time = time or RunningTime.of(layout)
         self._agents: OrderedDict[str, _Warm] = OrderedDict()
         self._mutex = threading.Lock()
 
@@ -93,7 +98,7 @@ class StudyAgents:
             self._forget_idle()
             if study not in self._agents:
                 while len(self._agents) >= self._most:  # before the next study's patients are read
-                    self._agents.popitem(last=False)
+                    self._agents.popitem(last=False)[1].agent.close()
                 self._agents[study] = _Warm(self._made(proposal), self._clock())
             entry = self._agents[study]
             self._agents.move_to_end(study)
@@ -109,7 +114,7 @@ class StudyAgents:
     def _forget_idle(self) -> None:
         now = self._clock()
         for study in [study for study, entry in self._agents.items() if now - entry.asked > self._idle]:
-            del self._agents[study]
+            self._agents.pop(study).agent.close()
 
     def _made(self, proposal: Proposal) -> SiteAgent:
         manifest, layout = proposal.manifest, self._layout
@@ -126,7 +131,7 @@ class StudyAgents:
             if manifest.statistics is None
             else RecordsAt(patients.with_name(RECORDS_FILE), layout.answers),
         )
-        return SiteAgent(folder, clock=self._clock)
+        return SiteAgent(folder, clock=self._clock, time=self._time, check_start=agreed_start(proposal))
 
 
 def prepare_patients(layout: SiteLayout, manifest: StudyManifest, *, site: str, now: dt.datetime) -> Path:

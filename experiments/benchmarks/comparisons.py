@@ -12,7 +12,8 @@ from pathlib import Path
 from experiments.benchmarks.alternation import Comparison
 from experiments.benchmarks.benches import Bench, Effort, Found, bench_of
 from experiments.benchmarks.folds import fold_benches
-from experiments.benchmarks.messages import RunningPair, message_comparisons
+from experiments.benchmarks.gate_attack import AttackedGate, attack_comparison
+from experiments.benchmarks.messages import CONTENT_BYTES, RunningPair, message_comparisons
 from experiments.benchmarks.privacy_costs import privacy_comparisons
 from experiments.benchmarks.private_steps import step_benches
 from experiments.benchmarks.races import race_benches
@@ -79,6 +80,8 @@ def benches(stack: ExitStack) -> tuple[Bench, ...]:
     """
     running = RunningPair()
     stack.callback(running.close)
+    gate = AttackedGate(content_bytes=CONTENT_BYTES)
+    stack.callback(gate.close)
     return (
         *race_benches(),
         whole_process_bench(),
@@ -92,6 +95,6 @@ def benches(stack: ExitStack) -> tuple[Bench, ...]:
         bench_of(tracking_comparison()),
         *(
             Bench(name=comparison.name, question=comparison.question, run=partial(_deployment, comparison))
-            for comparison in message_comparisons(running)
+            for comparison in (*message_comparisons(running), attack_comparison(gate))
         ),
     )

@@ -31,6 +31,7 @@ from experiments.engines.flower import HOST, free_port
 from experiments.rehearsal.terminal import Terminal, wait_for
 from federation.errors import TransportError
 from federation.protocol.messages import Envelope, PrepareRequest
+from site_client.accepted_code import accept_code
 from site_client.agent_process import serve
 from site_client.home_paths import SiteLayout
 
@@ -48,10 +49,14 @@ class GateDeployment:
     Args:
         folder: Empty.
         content_bytes: Of an answer.
+        members: Sites with a certificate; only :data:`SITE` answers.
     """
 
     folder: Path
     content_bytes: int
+    members: tuple[str, ...] = (SITE,)
+    port: int = field(default_factory=free_port)
+    """Of the gate, on loopback."""
     _terminals: list[Terminal] = field(default_factory=list[Terminal])
     _link: Link | None = None
     _transport: GridTransport | None = None
@@ -108,12 +113,12 @@ class GateDeployment:
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
         officer = self._terminal("authority", "COHORTIUM_AUTHORITY")
         host = self._terminal("aggregator", "COHORTIUM_AGGREGATOR")
-        site = self._terminal(SITE, "COHORTIUM_SITE")
-        port = free_port()
-        gate = f"localhost:{port}"
+        sites = {name: self._terminal(name, "COHORTIUM_SITE") for name in self.members}
+        gate = f"localhost:{self.port}"
         authority = officer.ask("consortium", "init", "bench")["read_out"]
-        _admit_host(officer, host, authority, gate=gate, listen=f"{HOST}:{port}")
-        _admit_site(officer, host, site, authority)
+        _admit_host(officer, host, authority, gate=gate, listen=f"{HOST}:{self.port}")
+        for name, site in sites.items():
+            _admit_site(officer, host, site, authority, name=name)
         layout = HostLayout(self.folder / "aggregator")
         running = host.start("aggregator", "start", log=self.folder / "aggregator.log")
         wait_for(
@@ -124,9 +129,10 @@ class GateDeployment:
         )
         place = SiteLayout(self.folder / SITE)
         place.run.mkdir(exist_ok=True)
+        accept_code(place, clock=_now, thorough=False)  # as the first approval of a study does
         answer = bytes(self.content_bytes)
         threading.Thread(target=serve, args=(place.agent_socket, lambda _: answer), daemon=True).start()
-        site.start("site", "gateway", "--site", SITE, "--gate", gate, log=self.folder / "gateway.log")
+        sites[SITE].start("site", "gateway", "--site", SITE, "--gate", gate, log=self.folder / "gateway.log")
         self._connect(layout)
 
     def _connect(self, layout: HostLayout) -> None:
@@ -161,19 +167,21 @@ def _admit_host(officer: Terminal, host: Terminal, authority: str, *, gate: str,
     host.run("aggregator", "install", str(admission), "--fingerprint", authority)
 
 
-def _admit_site(officer: Terminal, host: Terminal, site: Terminal, authority: str) -> None:
+def _admit_site(officer: Terminal, host: Terminal, site: Terminal, authority: str, *, name: str) -> None:
     """The site's keys and certificate, and the list of members for the host."""
-    names = ("invitation", "request", "admission", "members", "revocations")
-    invitation, request, admission, members, revocations = (str(officer.folder / f"{name}.json") for name in names)
-    officer.run("consortium", "invite", SITE, "--output", invitation)
+    papers = ("invitation", "request", "admission", "members", "revocations")
+    invitation, request, admission, members, revocations = (
+        str(officer.folder / f"{name}-{paper}.json") for paper in papers
+    )
+    officer.run("consortium", "invite", name, "--output", invitation)
     shown = site.ask(
         "site", "enrol", "--invitation", invitation, "--output", request, "--fingerprint", authority
     )["request_read_out"]  # fmt: skip
     officer.run("consortium", "admit", request, "--fingerprint", shown, "--output", admission)
     site.run("site", "enrol", "--admission", admission)
     officer.run("consortium", "sites", "--output", members, "--revocations", revocations)
-    for name in (members, revocations):
-        host.run("aggregator", "install", name)
+    for paper in (members, revocations):
+        host.run("aggregator", "install", paper)
 
 
 def _free_ports() -> int:

@@ -83,6 +83,13 @@ GOALS: Final = (
     Goal("fold_flower", "fold of 10⁷ float32 parameters, an update", "Flower's FedAvg aggregation", 0.2),
     Goal("fold_peak_growth", "peak memory of the fold, 200 sites", "10 sites", 1.01),
     Goal("tracking_round", "recording a round for MLflow, durably", "the round itself, inline engine", 0.02),
+    Goal(
+        "gate_message_attacked",
+        "an honest site's message while a member attacks the gate (200 slow connections, 100 MB bodies)",
+        "the same without the attack",
+        2.0,
+        "The attacker is a process on the same cores, and its handshakes are the gate's work.",
+    ),
     Goal("flower_round_2_sites", "round of trivial work over real processes, 2 sites", "stock Flower with torch", 0.17),
     Goal(
         "flower_round_10_sites",

@@ -24,7 +24,7 @@ LONGEST_LINE: Final = 16_384
 EventName = Literal[
     "log_opened", "log_repaired",
     "started", "stopped", "paused", "resumed",
-    "enrolled", "renewed", "revoked", "policy_changed", "data_checked",
+    "enrolled", "renewed", "revoked", "policy_changed", "data_checked", "code_accepted",
     "proposal_signed", "proposal_imported", "approved", "declined", "withdrawn", "amended",
     "study_launched", "study_completed", "study_stopped", "study_closed",
     "request_sent", "request_accepted", "request_refused", "reply_accepted", "reply_refused", "released", "ledger_locked",

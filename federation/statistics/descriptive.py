@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from federation.data.contract import Binary, Categorical, Continuous, DataContract, Integer, Ordinal, Variable
 from federation.errors import ConfigurationError
+from federation.statistics.derivable import suppress_cross_table
 from federation.statistics.descriptive_steps import Grid, HistogramStep, LevelCountStep, Levels, MomentStep, Scaled
-from federation.statistics.disclosure import is_small, suppress_counts, suppress_table
+from federation.statistics.disclosure import is_small, suppress_counts
 from federation.statistics.inference import chi_squared_p
 from federation.statistics.result import Cell, Findings, Table, shown
 from federation.statistics.step import Solver
@@ -92,24 +93,22 @@ def cross_tabulate(rows: Variable, columns: Variable, *, threshold: int) -> Solv
         )
     )
     counts = (yield step)["counts"]
-    hidden = suppress_table(counts, threshold)
+    hidden = suppress_cross_table(counts, threshold)
     margins = counts.sum(axis=1), counts.sum(axis=0)
-    hidden_margins = suppress_counts(margins[0], threshold), suppress_counts(margins[1], threshold)
     body = [
-        (name, *_cells(counts[place], hidden[place]), *_cells(margins[0][[place]], hidden_margins[0][[place]]))
+        (name, *_cells(counts[place], hidden.cells[place]), *_cells(margins[0][[place]], hidden.rows[[place]]))
         for place, name in enumerate(row_names)
     ]
-    total = None if is_small(counts.sum(), threshold) else round(float(counts.sum()))
-    body.append(("total", *_cells(margins[1], hidden_margins[1]), total))
+    total = None if hidden.total else round(float(counts.sum()))
+    body.append(("total", *_cells(margins[1], hidden.columns), total))
     table = Table(
         name="counts",
         title=f"{rows.name} by {columns.name}",
         columns=(rows.name, *column_names, "total"),
         rows=tuple(body),
     )
-    is_open = not (hidden.any() or hidden_margins[0].any() or hidden_margins[1].any())
-    figures = _association(counts) if is_open else {}
-    notes = (_hidden_note(threshold),) + (() if is_open else ("no test: some counts are hidden",))
+    figures = {} if hidden.any else _association(counts)
+    notes = (_hidden_note(threshold),) + (() if not hidden.any else ("no test: some counts are hidden",))
     return Findings(figures=figures, tables=(table,), notes=notes)
 
 

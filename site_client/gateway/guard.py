@@ -67,6 +67,10 @@ Answer = Callable[[NodeState, ObjectStore, Insert], None]
 """Takes the message that Flower's loop has fetched, and puts the reply there."""
 
 
+def _always() -> bool:
+    return True
+
+
 def installed_bundle() -> Fab:
     """The one bundle that a run may ship, as Flower packs it."""
     content, _ = build_fab_from_files({"pyproject.toml": BUNDLE})
@@ -93,6 +97,7 @@ class RunGuard:
         get_run: Fetches what a run is.
         push_object: Sends a part of a message's content.
         notify: Is told the reason of each refusal.
+        is_accepted: Whether the installed code is what the site has accepted; asked once for each run.
     """
 
     def __init__(
@@ -103,9 +108,10 @@ class RunGuard:
         get_run: Callable[[int], Run],
         push_object: Callable[[int, str, str, bytes], None],
         notify: Notify,
+        is_accepted: Callable[[], bool] = _always,
     ) -> None:
         self._receive, self._send, self._get_run, self._push_object = receive, send, get_run, push_object
-        self._notify = notify
+        self._notify, self._is_accepted = notify, is_accepted
         self._bundle = installed_bundle()
         self._allowed: dict[int, Run] = {}
 
@@ -119,7 +125,7 @@ class RunGuard:
         if run_id in self._allowed:
             return found
         run = self._get_run(run_id)
-        reason = reason_against(run, self._bundle)
+        reason = reason_against(run, self._bundle) or (None if self._is_accepted() else "code")
         if reason is None:
             if len(self._allowed) >= _MOST_RUNS:
                 self._allowed.clear()
@@ -194,13 +200,20 @@ def pace_as_expected() -> bool:
     return not wrong
 
 
-def install(*, client: type[FleetHttpClient], notify: Notify, progress: Progress) -> None:
+def install(
+    *,
+    client: type[FleetHttpClient],
+    notify: Notify,
+    progress: Progress,
+    is_accepted: Callable[[], bool] = _always,
+) -> None:
     """Put the guard and the way to the gate into Flower, in this process.
 
     Args:
         client: Reaches the gate (:mod:`site_client.gateway.gate_client`).
         notify: Is told the reason when a run is refused.
         progress: Is told of every step of a message.
+        is_accepted: As of :class:`RunGuard`.
 
     Raises:
         MissingDependencyError: As :func:`check_flower`.
@@ -216,7 +229,14 @@ def install(*, client: type[FleetHttpClient], notify: Notify, progress: Progress
             if len(connection) != _CALLBACKS:
                 raise MissingDependencyError(f"expected {_CALLBACKS} callbacks of Flower, got {len(connection)}")
             node_id, receive, send, get_run, _, pull_object, push_object, confirm = connection
-            guard = RunGuard(receive=receive, send=send, get_run=get_run, push_object=push_object, notify=notify)
+            guard = RunGuard(
+                receive=receive,
+                send=send,
+                get_run=get_run,
+                push_object=push_object,
+                notify=notify,
+                is_accepted=is_accepted,
+            )
             yield (
                 node_id, progress.receiving(guard.receive), progress.step(send), guard.get_run, guard.get_fab,
                 progress.step(_patient(pull_object)), progress.step(push_object), progress.step(confirm),

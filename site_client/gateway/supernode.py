@@ -20,7 +20,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -116,8 +116,13 @@ class Executor:
             client.close()
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """``python -m site_client.gateway.supernode --site SITE --socket PATH --superlink ADDRESS --port PORT``."""
+def main(words: Sequence[str] | None = None, *, is_accepted: Callable[[], bool] = lambda: True) -> None:
+    """``python -m site_client.gateway.supernode --site SITE --socket PATH --superlink ADDRESS --port PORT``.
+
+    Args:
+        words: Instead of the command line's.
+        is_accepted: Whether the installed code is what the site has accepted. :mod:`site_client.gateway_process` says how it knows.
+    """
     chosen = _parser().parse_args(words)
     log_to_stderr()
     for chatty in ("flwr", "httpx", "uvicorn"):
@@ -130,7 +135,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if files is not None:
         files.context()  # what is missing is said here, not by Flower
     client = watched_client(progress) if files is None else gate_client(files, progress)
-    guard.install(client=client, notify=agent.notify, progress=progress)
+    guard.install(client=client, notify=agent.notify, progress=progress, is_accepted=is_accepted)
     secret: Path = chosen.secret if files is None else _secret(files)
     app = forwarding_app(site_of=lambda _: chosen.site, handler_of=lambda _: _at_work(agent.handle, progress))
     threading.excepthook = _end

@@ -19,6 +19,7 @@ from aggregator.host.preparing import prepare_home
 from aggregator.host.study_outcome import read_outcome
 from federation.governance.proposals import Approval, Proposal, SignedApproval, SignedProposal
 from federation.protocol.signatures import SigningKey
+from site_client.accepted_code import accept_code
 from site_client.accounts import logs_folder
 from site_client.home_paths import SiteLayout
 from site_client.keystore import identity_key
@@ -82,6 +83,7 @@ class Deployment:
         write_records(records / "records.csv", patients=60 + 10 * len(name), name=name)
         write_mapping(records, site=name)
         layout.mapping.write_text("mapping: records/mapping.yaml\n")
+        accept_code(layout, clock=now, thorough=False)
         return layout
 
     def proposed(self, **changes: object) -> SignedProposal:

@@ -62,3 +62,23 @@ def test_a_restart_goes_back_to_the_attempt_that_was_asked_for(tmp_path: Path, s
     again = run(study, tmp_path / "lossy", transport)
     np.testing.assert_array_equal(again.parameters, calm.parameters)
     assert _attempts(transport) == {0}
+
+
+def test_a_study_that_gave_up_agrees_on_keys_with_whoever_is_there_then(tmp_path: Path, study: StudyManifest) -> None:
+    """Each attempt has begun with a list of keys that names west; then west is gone for good, and east is back."""
+    found, is_later = agents(tmp_path / "lossy", study), False
+
+    def loses(site: str, request: Envelope) -> bool:
+        header = request.header
+        if is_later:
+            return site == "west"
+        is_agreed = isinstance(header, SecureSumRequest) and header.kind == "key_agreement_request/1"
+        return site == "east" or (site == "west" and not is_agreed)
+
+    transport = Lossy(found, loses=loses)
+    with pytest.raises(QuorumError, match="3 attempts"):
+        run(study, tmp_path / "lossy", transport)
+    is_later = True
+    result = run(study, tmp_path / "lossy", transport)
+    assert [set(entry.contributors) for entry in result.rounds] == [{"east", "north", "south"}] * study.schedule.rounds
+    assert 3 in _attempts(transport)  # the first after those that were given up

@@ -10,6 +10,8 @@ import numpy as np
 
 from federation.governance.audit_log import AuditLog
 from federation.governance.proposals import Approval, Proposal, SignedApproval, SignedProposal
+from federation.models.build import build_model
+from federation.models.parameters import initial_parameters
 from federation.protocol.authenticated import Opened, open_reply, sign_request
 from federation.protocol.messages import Envelope, EvaluateRequest, Refusal, TrainRequest, read_envelope
 from federation.protocol.signatures import SigningKey
@@ -23,6 +25,10 @@ from tests.small_study import FEATURES, SITES, manifest
 
 LEAD, COORDINATOR, STRANGER = (SigningKey.from_bytes(bytes([number]) * 32) for number in (101, 102, 103))
 OTHERS = {site: SigningKey.from_bytes(bytes([110 + n]) * 32) for n, site in enumerate(SITES) if site != "north"}
+START = initial_parameters(
+    build_model(manifest().model, task="binary", num_features=FEATURES, num_outputs=1, private=False), seed=0
+)
+"""Public parameters with which round 1 starts."""
 NOW = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)
 POLICY = """
 allowed_leads: [{lead}]
@@ -153,7 +159,7 @@ class Site:
 
     def train(self, round_number: int = 1) -> bytes:
         header = TrainRequest(study=self.study, site="north", round_number=round_number)
-        return Envelope(header, {"parameters": np.zeros(FEATURES + 1)}).to_bytes()
+        return Envelope(header, {"parameters": START}).to_bytes()
 
     def evaluate(self) -> bytes:
         header = EvaluateRequest(study=self.study, site="north", round_number=0)

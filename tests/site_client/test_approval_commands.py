@@ -69,7 +69,7 @@ def test_an_approval_is_signed_by_the_site_and_kept(site, tmp_path):
     assert papers.of_manifest(found.proposal.manifest.digest) == found
     assert stat.S_IMODE(site.approval(found.proposal.digest).stat().st_mode) == 0o600
     events = [entry.event for entry in read_log(site.audit).entries]
-    assert events == ["log_opened", "proposal_imported", "approved"]
+    assert events == ["log_opened", "code_accepted", "proposal_imported", "approved"]
 
 
 def test_without_a_policy_nothing_is_approved(site, tmp_path):

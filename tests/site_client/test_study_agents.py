@@ -13,7 +13,7 @@ from federation.errors import InvalidInputError
 from federation.protocol.messages import Envelope, Refusal, TrainRequest, read_envelope
 from site_client.study_agents import StudyAgents
 from tests.masked_study import Lossy, agents, masked_manifest, run
-from tests.site_client.hospital_site import Site
+from tests.site_client.hospital_site import START, Site
 from tests.small_study import FEATURES, private
 
 
@@ -34,7 +34,7 @@ class Studies:
 
     def train(self, name: str, round_number: int = 1) -> bytes:
         header = TrainRequest(study=self.digest(name), site="north", round_number=round_number)
-        parameters = np.full(FEATURES + 1, 0.1 * round_number)
+        parameters = START if round_number == 1 else np.full(FEATURES + 1, 0.1 * round_number)
         reply = self.agents.handle(self.signed[name].proposal, Envelope(header, {"parameters": parameters}).to_bytes())
         assert not isinstance(read_envelope(reply).header, Refusal)
         return reply

@@ -63,8 +63,9 @@ class Fleet:
     def push_object(self, run_id, session, object_id, content):
         self.asked.append("push_object")
 
-    def guard(self) -> RunGuard:
+    def guard(self, **more: object) -> RunGuard:
         return RunGuard(
+            **more,
             receive=self.receive,
             send=self.send,
             get_run=self.get_run,
@@ -124,6 +125,18 @@ def test_any_other_run_is_refused_at_once_and_nothing_is_fetched(name: str) -> N
         guarded.get_run(5)
     with pytest.raises(RunNotRunningException):
         guarded.get_fab("0" * 64, 5)
+
+
+def test_no_run_is_answered_by_code_that_the_site_has_not_accepted() -> None:
+    fleet, is_accepted = Fleet(run()), [False]
+    guarded = fleet.guard(is_accepted=lambda: is_accepted[0])
+    assert guarded.receive() is None
+    assert fleet.told == ["code"]
+    assert len(fleet.sent) == 1
+    with pytest.raises(RunNotRunningException):
+        guarded.get_run(5)
+    is_accepted[0] = True
+    assert guarded.receive() is not None
 
 
 @pytest.mark.parametrize("name", ["genuine", *NAMES])

@@ -20,8 +20,9 @@ from deploy.container_test.document_checks import check_bill_form, check_chart, 
 from deploy.container_test.engine import CommandFailedError, Engine, missing_tools, say
 from deploy.container_test.guide import check_typed
 from deploy.container_test.image_checks import check_bill, check_image
+from deploy.container_test.records import generate_records
 from deploy.container_test.running_checks import check_end, check_running
-from deploy.container_test.study import ContainerStudy, generate_records
+from deploy.container_test.study import ContainerStudy
 from deploy.container_test.tools import find_or_make_tools
 from deploy.sbom import TARGETS
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,10 @@ from deploy.container_test.checks import Checks
 from deploy.container_test.consortium import SITES, Consortium, wait_until
 from deploy.container_test.image_checks import UIDS
 from experiments.rehearsal.comparison import compare
-from experiments.rehearsal.records import RehearsedRecords, synthetic
+from experiments.rehearsal.records import RehearsedRecords
 from federation.errors import CohortiumError, StudyError
 from federation.governance.proposals import SignedProposal
 
-_CONTRACT: Final = Path(__file__).resolve().parents[2] / "experiments/studies/heart_disease/contract.yaml"
 _ROUNDS: Final = 4
 _SEED: Final = 7
 _SECONDS: Final = 900.0
@@ -40,26 +40,6 @@ _POLICY: Final = {
     "allowed_aggregation": ["masked"],
 }
 """What these hospitals change in the example policy: their patients are generated, and the seed is known."""
-
-
-def generate_records(folder: Path) -> tuple[RehearsedRecords, dict[str, Path]]:
-    """Draw three hospitals, and give them the names of the guides.
-
-    Args:
-        folder: Made; a folder for each hospital in it.
-
-    Returns:
-        What is public of them, and each hospital's folder.
-    """
-    drawn = synthetic(folder, contract_of=_CONTRACT)
-    names = dict(zip(drawn.mappings, SITES, strict=True))
-    for old, mapping in drawn.mappings.items():
-        text = mapping.read_text(encoding="utf-8")
-        mapping.write_text(text.replace(f"site: {old}\n", f"site: {names[old]}\n"), encoding="utf-8")
-    mappings = {names[old]: mapping for old, mapping in drawn.mappings.items()}
-    patients = {names[old]: number for old, number in drawn.training_patients.items()}
-    public = RehearsedRecords(drawn.contract, drawn.provenance, patients, mappings)
-    return public, {site: mapping.parent for site, mapping in mappings.items()}
 
 
 class ContainerStudy:
@@ -108,9 +88,10 @@ class ContainerStudy:
             "study", "new", "--contract", "contract.yaml", "--members", "members.json", "--rounds", str(_ROUNDS),
             "--provenance", "synthetic", "--epsilon", "4", *patients, "-o", "study.yaml",
         )  # fmt: skip
-        draft = yaml.safe_load((desk / "study.yaml").read_text(encoding="utf-8"))["study"]
-        text = (desk / "study.yaml").read_text(encoding="utf-8")
-        text = text.replace(f"study: {draft}\n", "study: heart\n", 1).replace("FILL IN", "Ethics vote 12 of 2031")
+        text = re.sub(
+            r"^study: .*", "study: heart", (desk / "study.yaml").read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+        text = text.replace("FILL IN", "Ethics vote 12 of 2031")
         (desk / "study.yaml").write_text(text, encoding="utf-8")
         self._lead("study", "check", "study.yaml")
         self._lead("study", "digest", "study.yaml")

@@ -8,7 +8,7 @@ import yaml
 
 from deploy.container_test.compose import write_limits
 from deploy.container_test.consortium import SITES
-from deploy.container_test.study import generate_records
+from deploy.container_test.records import generate_records
 from site_client.sources.mapping import read_mapping
 
 

@@ -98,7 +98,11 @@ def _run_consortium(consortium: Consortium, checks: Checks) -> None:
         check_end(consortium, checks)
     finally:
         consortium.end()
-    checks.equal("no container and no network is left", consortium.left(), [])
+    if checks.failed:
+        say(f"everybody's files stay in {consortium.folder}")
+        return
+    consortium.remove_files()
+    checks.equal("no container, no network and no file of anybody is left", consortium.left(), [])
 
 
 def _parser() -> argparse.ArgumentParser:

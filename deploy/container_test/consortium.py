@@ -207,11 +207,16 @@ class Consortium:
         for site in self.sites:
             self.engine.podman("network", "rm", "--force", _network(site), check=False)
 
+    def remove_files(self) -> None:
+        """Delete everybody's files, keys among them."""
+        shutil.rmtree(self.folder)
+
     def left(self) -> list[str]:
-        """Containers and networks that are still there."""
+        """Containers and networks that are still there, and the folder."""
         containers = self.engine.podman("ps", "--all", "--format", "{{.Names}}").out.split()
         networks = self.engine.podman("network", "ls", "--format", "{{.Name}}").out.split()
-        return containers + [name for name in networks if name != "podman"]
+        folders = [str(self.folder)] if self.folder.exists() else []
+        return containers + [name for name in networks if name != "podman"] + folders
 
     def officer(self, *words: str) -> dict[str, Any]:
         """One command of the authority with ``--json``, in a container without network that is gone afterwards."""

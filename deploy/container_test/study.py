@@ -11,6 +11,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from experiments.rehearsal.records import RehearsedRecords
 from federation.errors import CohortiumError, StudyError
 from federation.governance.proposals import SignedProposal
 
-_ROUNDS: Final = 4
+_ROUNDS: Final = 3
 _SEED: Final = 7
 _SECONDS: Final = 900.0
 _LOOK_SECONDS: Final = 0.02
@@ -109,13 +110,16 @@ class ContainerStudy:
         for site in SITES:
             for name in ("contract.yaml", "proposal.json"):
                 self._consortium.carry(name, "lead", site)
-            self._decide(site, lead)
+        with ThreadPoolExecutor(len(SITES)) as hospitals:
+            list(hospitals.map(lambda site: self._decide(site, lead), SITES))
+        for site in SITES:
             self._consortium.carry(f"approve-{site}.json", site, "lead")
         answers = [f"approve-{site}.json" for site in SITES]
         self._lead("study", "approvals", "proposal.json", *answers, "-o", "dossier.json")
         for site in SITES:
             self._consortium.carry("dossier.json", "lead", site)
-            self._site(site, "site", "approvals", "dossier.json")
+        with ThreadPoolExecutor(len(SITES)) as hospitals:
+            list(hospitals.map(lambda site: self._site(site, "site", "approvals", "dossier.json"), SITES))
 
     def _decide(self, site: str, lead: str) -> None:
         home = self._consortium.home(site)

@@ -18,8 +18,11 @@ from deploy.container_test.checks import Checks
 from deploy.container_test.consortium import Consortium
 from deploy.container_test.document_checks import check_bill_form, check_chart, check_units
 from deploy.container_test.engine import CommandFailedError, Engine, missing_tools, say
+from deploy.container_test.guide import check_typed
 from deploy.container_test.image_checks import check_bill, check_image
+from deploy.container_test.records import generate_records
 from deploy.container_test.running_checks import check_end, check_running
+from deploy.container_test.study import ContainerStudy
 from deploy.container_test.tools import find_or_make_tools
 from deploy.sbom import TARGETS
 
@@ -81,16 +84,25 @@ def _run(engine: Engine, chosen: argparse.Namespace, folder: Path, checks: Check
 
 
 def _run_consortium(consortium: Consortium, checks: Checks) -> None:
-    say("==> a consortium of one aggregator and one hospital")
+    say("==> a consortium of one aggregator and three hospitals")
     consortium.end()
     try:
-        consortium.prepare()
+        public, records = generate_records(consortium.folder / "drawn")
+        consortium.prepare(records)
         consortium.enrol()
         consortium.start(checks)
         check_running(consortium, checks)
+        say("==> a study, from its proposal to its release")
+        ContainerStudy(consortium, public, checks).run()
+        check_typed(ROOT / "docs", consortium.engine.typed, checks)
         check_end(consortium, checks)
     finally:
         consortium.end()
+    if checks.failed:
+        say(f"everybody's files stay in {consortium.folder}")
+        return
+    consortium.remove_files()
+    checks.equal("no container, no network and no file of anybody is left", consortium.left(), [])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -91,6 +91,8 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.typed: list[tuple[str, ...]] = []
+        """Words of every ``cohortium`` command that ran in a container and succeeded."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "containers.conf").write_text(_settings(folder), encoding="utf-8")
         (folder / "storage.conf").write_text(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Final
 
 from deploy.container_test.checks import Checks
 from deploy.container_test.compose import Project
-from deploy.container_test.consortium import PORT, Consortium
+from deploy.container_test.consortium import GATE, LETTERS, PORT, SITES, Consortium
 from deploy.container_test.engine import CONFINED
 from deploy.container_test.image_checks import UIDS
 
 _LONGEST_STOP: Final = 25.0
-_PORTS: Final = (PORT, 9440, 9441, 9442, 9443)
-"""The gate's, and those of the aggregator's loopback."""
+_PORTS: Final = (9440, 9441, 9442, 9443)
+"""Of the aggregator's loopback."""
+_OUTSIDE: Final = "192.0.2.1"
+"""An address that is nobody's (RFC 5737): there is no way out to it."""
 _SOCKET: Final = "/var/lib/cohortium/site/run/agent.sock"
 _HEALTHY_AGENT: Final = ("grep", "-q", " 00010000 .*/run/agent.sock$", "/proc/net/unix")
 """The HEALTHCHECK of the agent's image; podman runs it only where there is systemd."""
@@ -39,12 +42,15 @@ except PermissionError:
     print("not let near")
 """
 _CALL: Final = """
-import socket
-try:
-    socket.create_connection(("{address}", {port}), timeout=3).close()
-    print("connected")
-except OSError as failure:
-    print(type(failure).__name__)
+import errno, json, socket, sys
+found = {}
+for address, port in json.loads(sys.argv[1]):
+    try:
+        socket.create_connection((address, port), timeout=3).close()
+        found[f"{address}:{port}"] = "connected"
+    except OSError as failure:
+        found[f"{address}:{port}"] = errno.errorcode.get(failure.errno, type(failure).__name__)
+print(json.dumps(found))
 """
 _READ: Final = """
 from pathlib import Path
@@ -68,8 +74,8 @@ for folder in ("/", "/opt/cohortium", "/etc", "/records", "/var/lib/cohortium/si
 
 
 def check_running(consortium: Consortium, checks: Checks) -> None:
-    """Look at all three containers while they run."""
-    site, aggregator = consortium.site, consortium.aggregator
+    """Look at the containers of the first site and of the aggregator while they run."""
+    site, aggregator = consortium.sites[SITES[0]], consortium.aggregator
     for project, service in ((site, "agent"), (site, "gateway"), (aggregator, "aggregator")):
         _restrictions(project, service, checks)
     checks.equal("agent: has no network", site.details("agent")["HostConfig"]["NetworkMode"], "none")
@@ -84,11 +90,8 @@ def check_running(consortium: Consortium, checks: Checks) -> None:
 
 def check_end(consortium: Consortium, checks: Checks) -> None:
     """Stop everything in order, and see that each leaves by itself in time."""
-    for project, service in (
-        (consortium.site, "gateway"),
-        (consortium.site, "agent"),
-        (consortium.aggregator, "aggregator"),
-    ):
+    site = consortium.sites[SITES[0]]
+    for project, service in ((site, "gateway"), (site, "agent"), (consortium.aggregator, "aggregator")):
         begin = time.monotonic()
         consortium.engine.podman("stop", "--time", "60", project.container(service))
         seconds = time.monotonic() - begin
@@ -121,7 +124,8 @@ def _restrictions(project: Project, service: str, checks: Checks) -> None:
 
 
 def _between_agent_and_gateway(consortium: Consortium, checks: Checks) -> None:
-    site, engine = consortium.site, consortium.engine
+    site, engine = consortium.sites[SITES[0]], consortium.engine
+    home = consortium.home(SITES[0])
     networks = site.python("agent", "import socket; print([name for _, name in socket.if_nameindex()])")
     checks.equal("agent: sees loopback only", networks.out.strip(), "['lo']")
     healthy = engine.podman("exec", site.container("agent"), *_HEALTHY_AGENT, check=False)
@@ -139,8 +143,8 @@ def _between_agent_and_gateway(consortium: Consortium, checks: Checks) -> None:
         ["/var/lib/cohortium/site/run", "/var/lib/cohortium/site/gateway"],
     )
     for folder in ("run", "gateway"):
-        (consortium.folder / "site" / folder / "written").unlink(missing_ok=True)
-    mounted = ("--volume", f"{consortium.folder}/site/run:/var/lib/cohortium/site/run:ro")
+        (home / folder / "written").unlink(missing_ok=True)
+    mounted = ("--volume", f"{home}/run:/var/lib/cohortium/site/run:ro")
     for user, group, outcome in ((10009, 10009, "not let near"), (10009, UIDS["gateway"], "shown out")):
         flags = (*CONFINED, "--user", f"{user}:{group}", *mounted)
         stranger = engine.python(consortium.images["gateway"], _INTRUDE, flags=flags, check=False)
@@ -148,13 +152,22 @@ def _between_agent_and_gateway(consortium: Consortium, checks: Checks) -> None:
 
 
 def _between_site_and_gate(consortium: Consortium, checks: Checks) -> None:
-    address = consortium.aggregator.details("aggregator")["NetworkSettings"]["Networks"]
-    inner = next(iter(address.values()))["IPAddress"]
-    reached = {
-        port: consortium.site.python("gateway", _CALL.format(address=inner, port=port)).out.strip() for port in _PORTS
-    }
-    gate, *others = (reached[port] for port in _PORTS)
-    checks.equal("aggregator: the gate is reached from the gateway's container", gate, "connected")
-    checks.that("aggregator: SuperLink, MLflow and health pages are not", "connected" not in others, found=reached)
-    seen = consortium.aggregator.once("aggregator", "aggregator", "install", "/letters/members.json")
-    checks.equal("aggregator: knows the site", seen.get("sites"), ["st_mary"])
+    inner = _address(consortium.aggregator, "aggregator")
+    gate = f"{GATE}:{PORT}"
+    others = [_address(consortium.sites[site], "gateway") for site in SITES[1:]]
+    far = [(inner, PORT), *((address, PORT) for address in others), (_OUTSIDE, 443)]
+    asked = json.dumps([(GATE, PORT), *((GATE, port) for port in _PORTS), *far])
+    reached = json.loads(consortium.sites[SITES[0]].python("gateway", _CALL, asked).out)
+    checks.equal("aggregator: the gate is reached from the gateway's container", reached.pop(gate), "connected")
+    checks.that(
+        "aggregator: SuperLink, MLflow and health pages are not", "connected" not in reached.values(), found=reached
+    )
+    beyond = {reached[f"{address}:{port}"] for address, port in far}
+    checks.equal("gateway: has no way to other sites, nor anywhere else", beyond, {"ENETUNREACH"})
+    seen = consortium.aggregator.once("aggregator", "aggregator", "install", f"{LETTERS}/members.json")
+    checks.equal("aggregator: knows the sites", sorted(seen.get("sites", [])), sorted(SITES))
+
+
+def _address(project: Project, service: str) -> str:
+    networks = project.details(service)["NetworkSettings"]["Networks"]
+    return next(iter(networks.values()))["IPAddress"]

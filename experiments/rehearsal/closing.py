@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import itertools
 import shutil
 from pathlib import Path
 
-import torch
-
-from aggregator.checkpoints import CheckpointStore
-from aggregator.coordinator import run_study
-from aggregator.tracking import NullTracker
 from conf.received_files import read_received
-from experiments.engines.inline import InlineTransport
-from experiments.rehearsal.charges import charges
+from experiments.rehearsal.comparison import compare
 from experiments.rehearsal.consortium import Rehearsal
 from federation.errors import StudyError
-from federation.governance.proposals import Proposal, SignedProposal
-from federation.privacy.randomness import seeded_streams
-from federation.study.model_file import read_model
-from site_client.agent import SiteAgent
-from site_client.extraction import extract
-from site_client.site_folder import SiteFolder, write_patients
-from site_client.sources.mapping import read_mapping
-from site_client.sources.tables import TableSource
+from federation.governance.proposals import SignedProposal
 
 
 def close_out(rehearsal: Rehearsal) -> Path:
@@ -53,51 +38,9 @@ def close_out(rehearsal: Rehearsal) -> Path:
         terminal.run("site", "ledger", "verify", str(rehearsal.sites_home(site) / "ledger.sqlite"))
     lead.run("study", "close", proposal.manifest.study)
     host.run("aggregator", "stop")
-    _compare(rehearsal, proposal, study)
+    homes = {site: rehearsal.sites_home(site) for site in rehearsal.sites}
+    for line in compare(
+        proposal, study=study, homes=homes, mappings=rehearsal.records.mappings, place=rehearsal.folder / "simulation"
+    ):
+        rehearsal.console.print(line)
     return (study / "report.html").relative_to(rehearsal.folder)
-
-
-def _compare(rehearsal: Rehearsal, proposal: Proposal, study: Path) -> None:
-    """The deployed model is the simulated one, bit for bit, and costs the same: one manifest, one seed, all in one process."""
-    torch.set_num_threads(1)
-    manifest, seed, place = proposal.manifest, proposal.test_seed, rehearsal.folder / "simulation"
-    agents: dict[str, SiteAgent] = {}
-    for site, mapping in rehearsal.records.mappings.items():
-        extracted = extract(
-            TableSource(read_mapping(mapping), folder=mapping.parent),
-            site=site,
-            contract=manifest.contract,
-            definition=manifest.cohort,
-            task=manifest.task,
-            preprocessing=manifest.preprocessing,
-            today=dt.datetime.now(tz=dt.UTC).date(),
-        )
-        write_patients(place / site / "patients.safetensors", extracted.data)
-        folder = SiteFolder.create(
-            place / site,
-            site=site,
-            manifest=manifest,
-            patients=place / site / "patients.safetensors",
-            seed=seed,
-            identity=rehearsal.sites_home(site) / "identity",
-        )
-        agents[site] = SiteAgent(folder)
-    result = run_study(
-        manifest,
-        InlineTransport({site: agent.handle for site, agent in agents.items()}),
-        NullTracker(),
-        checkpoints=CheckpointStore(place / "coordinator", study=manifest.digest),
-        clock=itertools.count().__next__,
-        on_round=lambda _: None,
-        streams=None if seed is None else seeded_streams(seed, provenance=manifest.cohort.provenance),
-    )
-    deployed = read_model((study / "model.safetensors").read_bytes(), manifest)
-    if deployed.parameters.tobytes() != result.parameters.tobytes():
-        raise StudyError("expected the deployed model to equal the simulated one bit for bit, they differ")
-    for site in rehearsal.sites:
-        found = charges(rehearsal.sites_home(site) / "ledger.sqlite", study=manifest.digest)
-        due = charges(place / site / "ledger.sqlite", study=manifest.digest)
-        if found != due or not due:
-            raise StudyError(f"expected {site} to be charged {sorted(due)}, each once, got {sorted(found)}")
-    rehearsal.console.print("every ledger holds the charges of the simulation, each once")
-    rehearsal.console.print("the deployed model equals the simulated one, bit for bit")

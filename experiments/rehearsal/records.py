@@ -63,9 +63,15 @@ def heart_disease(data: Path | None, folder: Path) -> RehearsedRecords:
     )
 
 
-def synthetic(folder: Path) -> RehearsedRecords:
-    """Three generated hospitals, for machines without the downloaded records."""
-    study = load_study("synthetic", options={"num_sites": 3}, seed=7, folder=folder, data=None)
+def synthetic(folder: Path, *, contract_of: Path | None = None) -> RehearsedRecords:
+    """Three generated hospitals, for machines without the downloaded records.
+
+    Args:
+        folder: A folder for each hospital is made in it.
+        contract_of: A contract that generated patients are to fit; ``None``: that of the synthetic study.
+    """
+    options = {"num_sites": 3} | ({} if contract_of is None else {"contract": str(contract_of)})
+    study = load_study("synthetic", options=options, seed=7, folder=folder, data=None)
     contract = folder / "contract.yaml"
     contract.write_text(yaml.safe_dump(study.definition.contract.as_data(), sort_keys=False, allow_unicode=True))
     found = {path.parent.name: path for path in sorted(folder.rglob("mapping.yaml"))}

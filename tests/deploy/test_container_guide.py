@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from deploy.container_test.checks import Checks
 from deploy.container_test.consortium import SITE_FOLDERS
+from deploy.container_test.guide import OTHERWISE, PAGES, check_typed, command_name, guide_commands
 from deploy.container_test.image_checks import UIDS
 from experiments.command_tree import whole
 from experiments.main import root
@@ -77,3 +79,36 @@ def test_the_guide_names_the_users_of_the_images() -> None:
     text = GUIDE.read_text(encoding="utf-8")
     for name, uid in UIDS.items():
         assert f"| `{name}` | {uid} |" in text
+
+
+def test_the_commands_of_the_guides_are_those_that_exist() -> None:
+    found = guide_commands(ROOT / "docs")
+    assert {"consortium init", "site data check", "study launch", "site ledger create"} <= set(found)
+    for name in found:
+        command = get_command(app)
+        for word in name.split():
+            command = command.commands[word]  # type: ignore[attr-defined]
+    assert len(found) > 30, PAGES
+
+
+def test_what_is_not_typed_in_a_container_is_in_the_guides_and_the_page_says_what_is_done() -> None:
+    assert set(OTHERWISE) <= set(guide_commands(ROOT / "docs"))
+    text = GUIDE.read_text(encoding="utf-8")
+    for name, instead in OTHERWISE.items():
+        assert name.removeprefix("aggregator ").removeprefix("site ") in text
+        assert re.sub(r"^needs |, which.*$", "", instead) in text
+
+
+def test_a_command_that_was_not_typed_is_found() -> None:
+    typed = [tuple(name.split()) for name in guide_commands(ROOT / "docs")]
+    complete, lacking = Checks(), Checks()
+    check_typed(ROOT / "docs", typed, complete)
+    check_typed(ROOT / "docs", [words for words in typed if words != ("site", "score")], lacking)
+    assert complete.failed == []
+    assert len(lacking.failed) == 1
+
+
+def test_a_command_has_the_name_of_its_innermost_group() -> None:
+    assert command_name(["site", "audit", "verify", "--against", "x"]) == "site audit verify"
+    assert command_name(["site", "approve", "proposal.json"]) == "site approve"
+    assert command_name(["aggregator", "audit", "export", "-o", "x"]) == "aggregator audit export"

@@ -59,8 +59,10 @@ def test_an_image_has_its_own_user_one_volume_and_no_port_but_the_gates(target: 
     )
     assert len([rest for instruction, rest in stage if instruction == "HEALTHCHECK"]) == 1
     copied = [rest for instruction, rest in stage if instruction == "COPY"]
-    assert copied[0] == f"--from={target}-environment /opt/cohortium /opt/cohortium"
-    assert copied[1:] == (["deploy/aggregator/health.py /opt/cohortium/health.py"] if target == "aggregator" else [])
+    packages, code, *others = copied
+    assert packages == f"--from={target}-packages /opt/cohortium /opt/cohortium"
+    assert code == f"--from={target}-environment /build/code /opt/cohortium"
+    assert others == (["deploy/aggregator/health.py /opt/cohortium/health.py"] if target == "aggregator" else [])
     after_user = stage[[instruction for instruction, _ in stage].index("USER") :]
     assert not [rest for instruction, rest in after_user if instruction in ("RUN", "COPY")]
 
@@ -117,7 +119,7 @@ def test_the_build_sees_code_and_nothing_else() -> None:
     let_in = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
     copied = {
         word
-        for name in ("pip", "wheel", *(f"{target}-environment" for target in TARGETS), *TARGETS)
+        for name in ("pip", "wheel", *(f"{target}-packages" for target in TARGETS), *TARGETS)
         for instruction, rest in stages()[name]
         if instruction == "COPY" and not rest.startswith("--from")
         for word in rest.split()[:-1]

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.engines.batched.chains import ChainLayout, ChainStep, LayerStep, Operation, added, written
+from experiments.engines.batched.chain_steps import ChainStep, LayerStep, Operation, added, written
+from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import Descent
 from experiments.engines.batched.private_chains import ClippedChain
 from experiments.engines.batched.stacking import Stack
@@ -72,6 +73,8 @@ def test_packing_is_undone(name: str) -> None:
     assert packed.shape == (theta.numel(),)
     assert sorted(packed.tolist()) == sorted(theta.flatten().tolist())
     assert torch.equal(layout.unpack(packed, num_sites=SITES), theta)
+    steps = torch.stack([theta, -theta], dim=1).double()
+    assert torch.equal(layout.pack_steps(steps), torch.stack([packed, -packed]).double())
 
 
 @pytest.mark.parametrize("name", CHAINS)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.engines.batched.chains import ChainLayout, ChainStep, LayerStep, Operation, added, written
+from experiments.engines.batched.chain_steps import ChainStep, LayerStep, Operation, added, written
+from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import Descent
 from experiments.engines.batched.stacking import IndexArray, SiteRows, Stack, placed
 from federation.models.losses import record_loss_gradients

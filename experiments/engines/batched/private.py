@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,13 +24,15 @@ from federation.models.stacked.sinks import RecordGradients, patient_sums
 from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, grid_step
 from federation.privacy.keystream import KeyStream
-from federation.privacy.noise import LONGEST_BLOCK, many_normals, standard_normal
+from federation.privacy.noise import LONGEST_BLOCK, standard_normal, uniform_words, write_normals
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
 from federation.privacy.summation import MOST_CANCELLATION, clipping_factors, cut_to_grid, working_norm
 
 _CPU: Final = torch.device("cpu")
+_ROWS: Final = 8
+"""Steps of like width share their buffers."""
 _MOST_NUMBERS: Final = 2**22
 """Float64 numbers of noise that are made at once: 32 MiB."""
 
@@ -161,6 +162,7 @@ def train_privately(
     noises = [KeyStream.from_generator(own.stream("noise")) for own in streams]
     common = mechanisms[0]
     scales = _scales(descent, mechanisms)
+    mean = torch.empty_like(descent.theta)
     size, layout = network.num_parameters, descent.layout
     at_once = max(1, min(common.steps_per_round, _MOST_NUMBERS // (descent.num_sites * size)))
     for first in range(0, common.steps_per_round, at_once):
@@ -173,9 +175,10 @@ def train_privately(
             )
         else:
             totals = _of_chain(layout, descent, stack, draws, task=task, clipping_norm=common.clipping_norm)
-        for offset, total in enumerate(totals):
-            released = noise[:, offset] if layout is None else layout.pack(noise[:, offset])
-            descent.step(released.add_(total).mul_(scales).to(torch.float32))
+        by_step = noise.transpose(0, 1) if layout is None else layout.pack_steps(noise)
+        for released, total in zip(by_step, totals, strict=True):
+            torch.mul(released.add_(total), scales, out=mean)
+            descent.step(mean)
 
 
 def _scales(descent: Descent, mechanisms: Sequence[MechanismSpec]) -> Tensor:
@@ -215,10 +218,10 @@ def _of_chain(
     layout: ChainLayout, descent: Descent, stack: Stack, draws: Draws, *, task: Objective, clipping_norm: float
 ) -> Iterator[Tensor]:
     """The same, packed; with as many places as each step needs."""
-    widths = stack.widths(draws.places.cpu().numpy())
     clipped = ClippedChain(layout, descent, stack, task=task, clipping_norm=clipping_norm)
-    for offset, width in enumerate(widths):
-        yield clipped.cut_sums(draws.places[:, offset, :width])
+    most = draws.places.shape[2]
+    for offset, width in enumerate(stack.widths(draws.places.cpu().numpy())):
+        yield clipped.cut_sums(draws.places[:, offset, : min(most, -(-width // _ROWS) * _ROWS)])
 
 
 def _noise(
@@ -237,14 +240,19 @@ def _noise(
     noise = torch.empty((len(streams), num_steps, size), dtype=torch.float64, device=device)
     # On a core, so many steps at once that their numbers stay in its cache.
     at_once = max(1, num_steps if device.type == "cuda" and even <= LONGEST_BLOCK else LONGEST_BLOCK // even)
+    at_once = min(at_once, num_steps)
+    is_small = even <= LONGEST_BLOCK
+    block = torch.empty((at_once, even) if is_small else (0,), dtype=torch.float64, device=device)
+    spare = torch.empty((at_once, even // 2) if is_small else (0,), dtype=torch.float64, device=device)
     for own, stream, mechanism in zip(noise, streams, mechanisms, strict=True):
         scale = mechanism.noise_multiplier * 2.0**GRID_BITS
         for start in range(0, num_steps, at_once):
             steps = own[start : start + at_once]
-            if even <= LONGEST_BLOCK:
-                words = torch.from_numpy(stream.words(len(steps) * even).view(np.int64)).to(device)
-                normals = many_normals(words.view(len(steps), even))[:, :size]
+            if is_small:
+                normals = block[: len(steps)]
+                words = uniform_words(stream, normals.numel()).to(device)
+                write_normals(words.view(len(steps), even), out=normals, spare=spare[: len(steps)])
             else:
                 normals = torch.from_numpy(standard_normal(size, generator=stream)).to(device).unsqueeze(0)
-            torch.round(normals.mul_(scale), out=steps)
+            torch.round(normals[:, :size].mul_(scale), out=steps)
     return noise

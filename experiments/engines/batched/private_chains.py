@@ -14,7 +14,8 @@ import math
 import torch
 from torch import Tensor
 
-from experiments.engines.batched.chains import ChainLayout, ChainStep, Operation, written
+from experiments.engines.batched.chain_steps import ChainStep, Operation, written
+from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import Descent
 from experiments.engines.batched.stacking import Stack
 from federation.models.losses import record_loss_gradients
@@ -65,13 +66,13 @@ class ClippedChain:
         step, writing = self._step_of(places.shape[1])
         chosen = places.reshape(-1)
         outcomes = self._stack.outcomes.index_select(0, chosen).view(places.shape)
-        step.at_outputs.copy_(record_loss_gradients(self._task, step.say(self._stack.rows, chosen), outcomes))
+        gradients = record_loss_gradients(self._task, step.say(self._stack.rows, chosen), outcomes)
+        torch.mul(gradients, (places != self._stack.empty_row).unsqueeze(2), out=step.at_outputs)
         step.go_back()
-        squares = self._squared_norms(step)
+        squares = self._squared_norms(step, self._stack.squared_norms.index_select(0, chosen).view(places.shape))
         if not math.isfinite(squares.sum().item()):
             squares = self._usable(step)
-        factors = clipping_factors(squares.sqrt_(), self._bound).masked_fill_(places == self._stack.empty_row, 0.0)
-        factors = factors.to(torch.float32).unsqueeze(2)
+        factors = clipping_factors(squares.sqrt_(), self._bound).to(torch.float32).unsqueeze(2)
         for layer in step.layers:
             layer.gradient.mul_(factors)
         for write in writing:
@@ -85,21 +86,26 @@ class ClippedChain:
             self._steps[places] = (step, writing)
         return self._steps[places]
 
-    def _squared_norms(self, step: ChainStep, dtype: torch.dtype = torch.float32) -> Tensor:
-        """``[S, B]``: of each record's whole gradient."""
-        squares = torch.zeros(step.outputs.shape[:2], dtype=dtype, device=step.outputs.device)
-        for layer in step.layers:
-            part = torch.linalg.vector_norm(layer.inputs, dim=2, dtype=dtype).square_()
+    def _squared_norms(self, step: ChainStep, of_features: Tensor) -> Tensor:
+        """``[S, B]`` of each record's whole gradient, in the precision of the features' squared norms ``[S, B]``."""
+        first, *later = step.layers
+        squares = _squared(first.gradient, of_features.dtype).mul_(of_features)
+        for layer in later:
+            part = _squared(layer.inputs, of_features.dtype)
             if self._pieces[layer.number].bias is not None:
                 part += 1.0
-            squares.addcmul_(part, torch.linalg.vector_norm(layer.gradient, dim=2, dtype=dtype).square_())
+            squares.addcmul_(part, _squared(layer.gradient, of_features.dtype))
         return squares
 
     def _usable(self, step: ChainStep) -> Tensor:
         """Norms with a wider range; records without one are made zero: what is not finite would be so in every product."""
-        squares = self._squared_norms(step, torch.float64)
+        squares = self._squared_norms(step, _squared(step.features, torch.float64))
         unusable = ~torch.isfinite(squares)
         for layer in step.layers:
             layer.inputs.masked_fill_(unusable.unsqueeze(2), 0.0)
             layer.gradient.masked_fill_(unusable.unsqueeze(2), 0.0)
         return squares.masked_fill_(unusable, 0.0)
+
+
+def _squared(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.linalg.vector_norm(rows, dim=2, dtype=dtype).square_()

@@ -78,6 +78,11 @@ class Stack:
         self.empty_row = start
         self.is_single = all(site.is_single for site in self.sites)
 
+    @cached_property
+    def squared_norms(self) -> Tensor:
+        """``[R]``: of the rows, with their ones."""
+        return self.rows.square().sum(dim=1)
+
     def taken(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``[..., F]`` and outcomes ``[...]`` of the rows at ``places``."""
         flat = places.reshape(-1)

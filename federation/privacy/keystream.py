@@ -20,6 +20,8 @@ KEY_BYTES: Final = 32
 _NONCE: Final = bytes(16)
 """Counter and nonce zero: a key serves one stream only."""
 _WORD_BYTES: Final = 8
+_ZEROS: Final = bytes(2**18)
+"""Kept: making and reading new ones costs as much as the key-stream, which is made in blocks of this size."""
 
 
 class KeyStream:
@@ -51,6 +53,9 @@ class KeyStream:
 
     def words(self, count: int) -> NDArray[np.uint64]:
         """The next ``[count]`` words, uniform on 0 to 2**64 - 1."""
-        content = bytearray(_WORD_BYTES * count)
-        self._encryptor.update_into(bytes(_WORD_BYTES * count), content)
-        return np.frombuffer(content, dtype="<u8").astype(np.uint64, copy=False)
+        words = np.empty(count, dtype="<u8")
+        size = _WORD_BYTES * count
+        # The stream itself is what zeros are encrypted to.
+        zeros = memoryview(_ZEROS)[:size] if size <= len(_ZEROS) else bytes(size)
+        self._encryptor.update_into(zeros, words.view(np.uint8))
+        return words.astype(np.uint64, copy=False)

@@ -24,7 +24,6 @@ _PAIRS: Final = 2**14
 """Pairs of normals made at once: what they need fits into a core's cache."""
 LONGEST_BLOCK: Final = 2 * _PAIRS
 """Normals of one block: a block's first half is made of the cosines, its second half of the sines."""
-_KEPT: Final = 2**53 - 1
 _DISCARDED_BITS: Final = 11
 """A 64-bit word keeps its upper 53 bits, a float64's."""
 
@@ -45,24 +44,49 @@ def standard_normal(size: int, *, generator: Generator | KeyStream) -> FloatArra
 def _normal_blocks(size: int, *, generator: Generator | KeyStream) -> Iterator[tuple[int, FloatArray]]:
     """(first coordinate, its normals) for blocks that stay in a core's cache. A block is overwritten by the next."""
     stream = KeyStream.of(generator)
-    most = min(size + size % 2, 2 * _PAIRS)
-    buffer = np.empty(most)
-    for start in range(0, size, 2 * _PAIRS):
-        block = buffer[: min(most, size + size % 2 - start)]
-        _box_muller(stream, torch.from_numpy(block))
-        yield start, block
+    even = size + size % 2
+    buffer = torch.empty(min(even, LONGEST_BLOCK), dtype=torch.float64)
+    spare = torch.empty(buffer.numel() // 2, dtype=torch.float64)
+    for start in range(0, size, LONGEST_BLOCK):
+        block = buffer[: even - start]
+        write_normals(uniform_words(stream, block.numel()), out=block, spare=spare[: block.numel() // 2])
+        yield start, block.numpy()
 
 
-def _box_muller(stream: KeyStream, block: torch.Tensor) -> None:
-    """Fill ``[2 * pairs]`` with normals, through torch because its logarithm and cosine are vectorised."""
-    pairs = block.numel() // 2
-    words = (stream.words(2 * pairs) >> np.uint64(_DISCARDED_BITS)).astype(np.float64)
-    uniform = torch.from_numpy(words)
+def uniform_words(stream: KeyStream, count: int) -> torch.Tensor:
+    """The stream's next words, cut to the bits that normals are made of.
+
+    Args:
+        stream: Goes on by ``count`` words.
+        count: At least 0.
+
+    Returns:
+        ``[count]`` int64, uniform on 0 to ``2**53 - 1``.
+    """
+    words = stream.words(count)
+    np.right_shift(words, np.uint64(_DISCARDED_BITS), out=words)
+    return torch.from_numpy(words.view(np.int64))
+
+
+def write_normals(words: torch.Tensor, *, out: torch.Tensor, spare: torch.Tensor) -> None:
+    """Make normals of words: of one stream, or of many steps of it at once, the same that each gives by itself.
+
+    Through torch, because its logarithm, cosine and sine are vectorised.
+
+    Args:
+        words: ``[..., 2 n]`` of :func:`uniform_words`, 2 n at most :data:`LONGEST_BLOCK`.
+        out: ``[..., 2 n]`` float64, overwritten.
+        spare: ``[..., n]`` float64, overwritten.
+    """
+    pairs = words.shape[-1] // 2
+    out.copy_(words)
+    radius, angle = out[..., :pairs], out[..., pairs:]
     # In (0, 1]: the logarithm of zero must not exist.
-    radius = uniform[:pairs].add_(1.0).mul_(2.0**-53).log_().mul_(-2.0).sqrt_()
-    angle = uniform[pairs:].mul_(2.0**-53 * 2 * math.pi)
-    torch.cos(angle, out=block[:pairs]).mul_(radius)
-    torch.sin(angle, out=block[pairs:]).mul_(radius)
+    radius.add_(1.0).mul_(2.0**-53).log_().mul_(-2.0).sqrt_()
+    angle.mul_(2.0**-53 * 2 * math.pi)
+    torch.cos(angle, out=spare)
+    angle.sin_().mul_(radius)
+    radius.mul_(spare)
 
 
 def grid_noise(size: int, *, mechanism: MechanismSpec, generator: Generator | KeyStream) -> FloatArray:
@@ -80,22 +104,6 @@ def grid_noise(size: int, *, mechanism: MechanismSpec, generator: Generator | Ke
     for start, block in _normal_blocks(size, generator=generator):
         noise[start : start + len(block)] = _on_grid(block, mechanism)[: size - start]
     return noise
-
-
-def many_normals(words: torch.Tensor) -> torch.Tensor:
-    """Normals of many streams at once, the same that each stream gives by itself.
-
-    Args:
-        words: ``[..., 2 n]`` int64 holding the bits of key-stream words, 2 n at most :data:`LONGEST_BLOCK`.
-
-    Returns:
-        ``[..., 2 n]`` float64.
-    """
-    pairs = words.shape[-1] // 2
-    uniform = (words.bitwise_right_shift(_DISCARDED_BITS) & _KEPT).to(torch.float64)
-    radius = uniform[..., :pairs].add_(1.0).mul_(2.0**-53).log_().mul_(-2.0).sqrt_()
-    angle = uniform[..., pairs:].mul_(2.0**-53 * 2 * math.pi)
-    return torch.cat((torch.cos(angle).mul_(radius), torch.sin(angle).mul_(radius)), dim=-1)
 
 
 def _on_grid(normals: FloatArray, mechanism: MechanismSpec) -> FloatArray:

@@ -12,24 +12,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.engines.batched.descent import Step
+from experiments.engines.batched.chains import ChainLayout
+from experiments.engines.batched.descent import Descent
+from experiments.engines.batched.private_chains import ClippedChain
 from experiments.engines.batched.stacking import IndexArray, Stack, placed
 from federation.models.stacked.network import StackedNetwork
 from federation.models.stacked.sinks import RecordGradients, patient_sums
 from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, grid_step
 from federation.privacy.keystream import KeyStream
-from federation.privacy.noise import LONGEST_BLOCK, many_normals, standard_normal
+from federation.privacy.noise import LONGEST_BLOCK, standard_normal, uniform_words, write_normals
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
 from federation.privacy.summation import MOST_CANCELLATION, clipping_factors, cut_to_grid, working_norm
 
 _CPU: Final = torch.device("cpu")
+_ROWS: Final = 8
+"""Steps of like width share their buffers."""
 _MOST_NUMBERS: Final = 2**22
 """Float64 numbers of noise that are made at once: 32 MiB."""
 
@@ -65,8 +68,7 @@ def draw(stack: Stack, mechanisms: Sequence[MechanismSpec], samplers: Sequence[K
         owners.append(of_patient)
         steps.append(step_of_patient[of_patient])
     places = placed(rows, steps, num_steps=num_steps, empty_row=stack.empty_row)
-    single = all(bool((site.lengths == 1).all()) for site in stack.sites)
-    of_places = None if single else torch.from_numpy(placed(owners, steps, num_steps=num_steps, empty_row=-1))
+    of_places = None if stack.is_single else torch.from_numpy(placed(owners, steps, num_steps=num_steps, empty_row=-1))
     return Draws(torch.from_numpy(places).to(stack.device), None if of_places is None else of_places.to(stack.device))
 
 
@@ -137,10 +139,9 @@ def _patients_left(left: Tensor, places: Tensor, owners: Tensor) -> Iterator[tup
 
 def train_privately(
     network: StackedNetwork,
-    theta: Tensor,
+    descent: Descent,
     stack: Stack,
     *,
-    step: Step,
     task: Objective,
     mechanisms: Sequence[MechanismSpec],
     streams: Sequence[RandomStreams],
@@ -150,9 +151,8 @@ def train_privately(
 
     Args:
         network: Of the study.
-        theta: ``[S, D]`` start parameters of each site; the trained ones afterwards.
+        descent: Start parameters of each site; the trained ones afterwards.
         stack: The sites' records; a site may have none, and then releases noise.
-        step: Of :func:`~experiments.engines.batched.descent.stepping`.
         task: Sets the loss.
         mechanisms: Of each site; they differ in the divisor and the sampling probability only.
         streams: Of each site's private round.
@@ -161,29 +161,67 @@ def train_privately(
     samplers = [KeyStream.from_generator(own.stream("sampling")) for own in streams]
     noises = [KeyStream.from_generator(own.stream("noise")) for own in streams]
     common = mechanisms[0]
-    scales = torch.tensor(
-        [grid_step(mechanism.clipping_norm) / mechanism.divisor for mechanism in mechanisms], dtype=torch.float64
-    )
-    scales = scales.unsqueeze(1).to(theta.device)
-    num_sites, size = theta.shape
-    at_once = max(1, min(common.steps_per_round, _MOST_NUMBERS // (num_sites * size)))
+    scales = _scales(descent, mechanisms)
+    mean = torch.empty_like(descent.theta)
+    size, layout = network.num_parameters, descent.layout
+    at_once = max(1, min(common.steps_per_round, _MOST_NUMBERS // (descent.num_sites * size)))
     for first in range(0, common.steps_per_round, at_once):
         number = min(at_once, common.steps_per_round - first)
         draws = draw(stack, mechanisms, samplers, num_steps=number)
-        noise = _noise(noises, size=size, num_steps=number, mechanisms=mechanisms, device=theta.device)
-        for offset in range(number):
-            total = clipped_sums(
-                network,
-                theta,
-                stack,
-                places=draws.places[:, offset],
-                owners=None if draws.owners is None else draws.owners[:, offset],
-                task=task,
-                clipping_norm=common.clipping_norm,
-                apart=apart,
+        noise = _noise(noises, size=size, num_steps=number, mechanisms=mechanisms, device=scales.device)
+        if layout is None:
+            totals = _of_network(
+                network, descent, stack, draws, task=task, clipping_norm=common.clipping_norm, apart=apart
             )
-            total += noise[:, offset]
-            step(total.mul_(scales).to(torch.float32))
+        else:
+            totals = _of_chain(layout, descent, stack, draws, task=task, clipping_norm=common.clipping_norm)
+        by_step = noise.transpose(0, 1) if layout is None else layout.pack_steps(noise)
+        for released, total in zip(by_step, totals, strict=True):
+            torch.mul(released.add_(total), scales, out=mean)
+            descent.step(mean)
+
+
+def _scales(descent: Descent, mechanisms: Sequence[MechanismSpec]) -> Tensor:
+    """From grid steps of a sum to units of a mean gradient, in the shape of the parameters."""
+    of_sites = [grid_step(mechanism.clipping_norm) / mechanism.divisor for mechanism in mechanisms]
+    scales = torch.tensor(of_sites, dtype=torch.float64).unsqueeze(1).to(descent.theta.device)
+    if descent.layout is None:
+        return scales
+    return descent.layout.pack(scales.expand(-1, descent.theta.numel() // descent.num_sites))
+
+
+def _of_network(
+    network: StackedNetwork,
+    descent: Descent,
+    stack: Stack,
+    draws: Draws,
+    *,
+    task: Objective,
+    clipping_norm: float,
+    apart: Apart,
+) -> Iterator[Tensor]:
+    """``[S, D]`` whole grid steps of each step, at the parameters of that moment."""
+    for offset in range(draws.places.shape[1]):
+        yield clipped_sums(
+            network,
+            descent.theta,
+            stack,
+            places=draws.places[:, offset],
+            owners=None if draws.owners is None else draws.owners[:, offset],
+            task=task,
+            clipping_norm=clipping_norm,
+            apart=apart,
+        )
+
+
+def _of_chain(
+    layout: ChainLayout, descent: Descent, stack: Stack, draws: Draws, *, task: Objective, clipping_norm: float
+) -> Iterator[Tensor]:
+    """The same, packed; with as many places as each step needs."""
+    clipped = ClippedChain(layout, descent, stack, task=task, clipping_norm=clipping_norm)
+    most = draws.places.shape[2]
+    for offset, width in enumerate(stack.widths(draws.places.cpu().numpy())):
+        yield clipped.cut_sums(draws.places[:, offset, : min(most, -(-width // _ROWS) * _ROWS)])
 
 
 def _noise(
@@ -202,14 +240,19 @@ def _noise(
     noise = torch.empty((len(streams), num_steps, size), dtype=torch.float64, device=device)
     # On a core, so many steps at once that their numbers stay in its cache.
     at_once = max(1, num_steps if device.type == "cuda" and even <= LONGEST_BLOCK else LONGEST_BLOCK // even)
+    at_once = min(at_once, num_steps)
+    is_small = even <= LONGEST_BLOCK
+    block = torch.empty((at_once, even) if is_small else (0,), dtype=torch.float64, device=device)
+    spare = torch.empty((at_once, even // 2) if is_small else (0,), dtype=torch.float64, device=device)
     for own, stream, mechanism in zip(noise, streams, mechanisms, strict=True):
         scale = mechanism.noise_multiplier * 2.0**GRID_BITS
         for start in range(0, num_steps, at_once):
             steps = own[start : start + at_once]
-            if even <= LONGEST_BLOCK:
-                words = torch.from_numpy(stream.words(len(steps) * even).view(np.int64)).to(device)
-                normals = many_normals(words.view(len(steps), even))[:, :size]
+            if is_small:
+                normals = block[: len(steps)]
+                words = uniform_words(stream, normals.numel()).to(device)
+                write_normals(words.view(len(steps), even), out=normals, spare=spare[: len(steps)])
             else:
                 normals = torch.from_numpy(standard_normal(size, generator=stream)).to(device).unsqueeze(0)
-            torch.round(normals.mul_(scale), out=steps)
+            torch.round(normals[:, :size].mul_(scale), out=steps)
     return noise

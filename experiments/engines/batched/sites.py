@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from aggregator.direct_rounds import Contribution, Parameters
 from experiments.engines.batched.apart import clipping_by_opacus
 from experiments.engines.batched.blocks import BlockPlan
-from experiments.engines.batched.descent import stacked_correction, stepping
+from experiments.engines.batched.chains import ChainLayout
+from experiments.engines.batched.descent import start_descent
 from experiments.engines.batched.plain import train_plainly
 from experiments.engines.batched.private import Apart, clipped_sums, draw, train_privately
 from experiments.engines.batched.site_states import SiteStates
@@ -87,6 +88,7 @@ class BatchedSites:
         if network is None:
             raise InternalError("expected a network whose layers are all covered")
         self._network: StackedNetwork = network
+        self._layout = ChainLayout.of(network)
         self.plan = plan(network)
         self._prepared: PreparedFeatures | None = None
         self._blocks: list[Block] | None = None
@@ -115,7 +117,11 @@ class BatchedSites:
             self._blocks = [
                 Block(
                     tuple(group),
-                    Stack([prepared_dataset(site.training, prepared) for site in group], device=self.plan.device),
+                    Stack(
+                        [prepared_dataset(site.training, prepared) for site in group],
+                        device=self.plan.device,
+                        with_ones=self._layout is not None and self._layout.has_ones,
+                    ),
                 )
                 for group in self.plan.groups(self._sites)
             ]
@@ -128,22 +134,22 @@ class BatchedSites:
         manifest = self._manifest
         if manifest.noise_share() is not None:
             return self._shares(block, round_number, parameters)
-        start = torch.from_numpy(parameters).to(self.plan.device)
-        theta = start.repeat(len(block.sites), 1)
-        correction = stacked_correction(
+        private = isinstance(manifest.privacy, PatientLevelPrivacy)
+        descent = start_descent(
             self._algorithm,
-            start=start,
+            start=torch.from_numpy(parameters).to(self.plan.device),
             received=broadcast,
             states=[self.states.of(site.site) for site in block.sites],
+            schedule=manifest.schedule,
+            round_number=round_number,
+            layout=self._layout if block.stack.is_single or not private else None,
         )
-        step = stepping(theta, schedule=manifest.schedule, round_number=round_number, correction=correction)
         training = [self._streams[site.site].child("training", site.site) for site in block.sites]
-        if isinstance(manifest.privacy, PatientLevelPrivacy):
+        if private:
             train_privately(
                 self._network,
-                theta,
+                descent,
                 block.stack,
-                step=step,
                 task=manifest.objective,
                 mechanisms=[manifest.mechanism(site.site) for site in block.sites],
                 streams=[streams.child("private", round_number) for streams in training],
@@ -152,15 +158,14 @@ class BatchedSites:
         else:
             train_plainly(
                 self._network,
-                theta,
+                descent,
                 block.stack,
-                step=step,
                 task=manifest.objective,
                 schedule=manifest.schedule,
                 round_number=round_number,
                 streams=training,
             )
-        return list(theta.cpu().numpy())
+        return list(descent.parameters().cpu().numpy())
 
     def _sent(
         self,

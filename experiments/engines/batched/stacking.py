@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,8 +34,15 @@ class SiteRows:
     first: IndexArray
     lengths: IndexArray
 
+    @cached_property
+    def is_single(self) -> bool:
+        """Whether every patient has one record."""
+        return bool((self.lengths == 1).all())
+
     def of(self, patients: IndexArray) -> tuple[IndexArray, IndexArray]:
         """Rows of the stack with the patients' records, and for each the position of its patient."""
+        if self.is_single:
+            return self.start + patients, np.arange(len(patients))
         lengths = self.lengths[patients]
         owners = np.repeat(np.arange(len(patients)), lengths)
         within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -47,12 +55,17 @@ class Stack:
     Args:
         datasets: One for each site.
         device: Where the tensors live.
+        with_ones: Whether :attr:`rows` have a column of ones after the features.
     """
 
-    def __init__(self, datasets: Sequence[PatientDataset], *, device: torch.device) -> None:
+    def __init__(self, datasets: Sequence[PatientDataset], *, device: torch.device, with_ones: bool = False) -> None:
         width = datasets[0].features.shape[1]
-        empty = np.zeros((1, width), dtype=np.float32)
-        self.features = torch.from_numpy(np.concatenate([*(data.in_memory for data in datasets), empty])).to(device)
+        num_records = sum(data.num_records for data in datasets)
+        rows = np.zeros((num_records + 1, width + with_ones), dtype=np.float32)
+        np.concatenate([data.in_memory for data in datasets], out=rows[:num_records, :width])
+        rows[:num_records, width:] = 1.0
+        self.rows = torch.from_numpy(rows).to(device)
+        self.num_features = width
         outcomes = np.concatenate([*(data.known_outcomes for data in datasets), np.zeros(1, dtype=np.float32)])
         self.outcomes = torch.from_numpy(outcomes).to(device)
         self.device = device
@@ -63,12 +76,23 @@ class Stack:
             self.sites.append(SiteRows(start, first[:-1], np.diff(first)))
             start += data.num_records
         self.empty_row = start
+        self.is_single = all(site.is_single for site in self.sites)
+
+    @cached_property
+    def squared_norms(self) -> Tensor:
+        """``[R]``: of the rows, with their ones."""
+        return self.rows.square().sum(dim=1)
 
     def taken(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``[..., F]`` and outcomes ``[...]`` of the rows at ``places``."""
         flat = places.reshape(-1)
-        features = self.features.index_select(0, flat).view(*places.shape, self.features.shape[1])
+        features = self.rows.index_select(0, flat).view(*places.shape, self.rows.shape[1])[..., : self.num_features]
         return features, self.outcomes.index_select(0, flat).view(places.shape)
+
+    def widths(self, places: IndexArray) -> list[int]:
+        """Of ``[S, K, B]`` places, which are filled from the first: how many each step needs, at least 1."""
+        filled = (places != self.empty_row).any(axis=0)
+        return np.maximum(1, filled.sum(axis=1)).tolist()
 
 
 def placed(rows: Sequence[IndexArray], steps: Sequence[IndexArray], *, num_steps: int, empty_row: int) -> IndexArray:

@@ -47,6 +47,11 @@ class CovarianceStep(Step):
         values = np.column_stack([number.known(columns) for number in self.numbers])
         return {"sums": values.sum(axis=0), "products": values.T @ values}
 
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """See :meth:`shapes`."""
+        values = np.stack([(columns.values[of.variable] - of.centre) / of.scale for of in self.numbers], axis=1)
+        return {"sums": values, "products": values[:, :, None] * values[:, None, :]}
+
 
 def principal_components(
     numbers: tuple[Scaled, ...], *, patients: int, components: int, standardises: bool

@@ -94,10 +94,11 @@ def principal_components(
     spread = np.sqrt(variances)
     units = np.array([number.scale for number in numbers])
     matrix = scaled / np.outer(spread, spread) if standardises else scaled * np.outer(units, units)
-    return _decomposed(matrix, names, components=components, standardises=standardises)
+    return decomposed(matrix, names, components=components, standardises=standardises)
 
 
-def _decomposed(matrix: FloatArray, names: list[str], *, components: int, standardises: bool) -> Findings:
+def decomposed(matrix: FloatArray, names: list[str], *, components: int, standardises: bool) -> Findings:
+    """Tables of the leading eigenvectors of a covariance or correlation matrix."""
     roots, vectors = np.linalg.eigh(matrix)
     order = np.argsort(-roots, kind="stable")[:components]
     chosen = vectors[:, order]

@@ -6,18 +6,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
-from federation.data.contract import Continuous, DataContract, Integer
+from federation.data.contract import DataContract
 from federation.errors import InternalError, InvalidInputError
 from federation.statistics.agreed import Agreed
-from federation.statistics.agreed_models import AgreedAnalysis, AgreedRegression
-from federation.statistics.agreed_tables import AgreedCrossTable
+from federation.statistics.agreed_models import AgreedCox, AgreedCurves, AgreedLogRank, AgreedRegression
+from federation.statistics.agreed_tables import (
+    AgreedComponents,
+    AgreedCrossTable,
+    AgreedDescription,
+    AgreedOddsRatio,
+)
 from federation.statistics.private.promise import StatisticsPrivacy
-from federation.statistics.private.regression import PrivateRegression, private_glm
+from federation.statistics.private.releases import (
+    Releases,
+    component_releases,
+    cox_releases,
+    curve_releases,
+    description_releases,
+    log_rank_releases,
+    not_additive,
+    odds_ratio_releases,
+    regression_releases,
+    table_releases,
+)
 from federation.statistics.private.sharing import PrivateSolver
 from federation.statistics.private.step import Portion, PrivateStep
-from federation.statistics.private.tables import private_table, table_release
 from federation.statistics.result import Findings
 from federation.statistics.step import Solver, Step
 
@@ -114,41 +127,23 @@ def releases_of(agreed: Agreed, contract: DataContract, *, iterations: int) -> i
     return len(_releases(agreed, contract, made_up)[0])
 
 
-def _releases(
-    agreed: Agreed, contract: DataContract, privacy: StatisticsPrivacy
-) -> tuple[tuple[tuple[Portion, ...], ...], Callable[[], PrivateSolver]]:
+def _releases(agreed: Agreed, contract: DataContract, privacy: StatisticsPrivacy) -> Releases:
     match agreed:
         case AgreedRegression():
-            model = _regression(agreed, contract, privacy)
-            return model.examples(), lambda: private_glm(model)
+            return regression_releases(agreed, contract, privacy)
+        case AgreedCox():
+            return cox_releases(agreed, privacy)
         case AgreedCrossTable():
-            pair = contract.variable(agreed.rows), contract.variable(agreed.columns)
-            release = table_release(*pair, clipping=privacy.clipping)
-            return (release,), lambda: private_table(*pair, clipping=privacy.clipping)
+            return table_releases(agreed, contract, privacy)
+        case AgreedDescription():
+            return description_releases(agreed, contract, privacy)
+        case AgreedOddsRatio():
+            return odds_ratio_releases(agreed, contract, privacy)
+        case AgreedComponents():
+            return component_releases(agreed, contract, privacy)
+        case AgreedCurves():
+            return curve_releases(agreed, contract, privacy)
+        case AgreedLogRank():
+            return log_rank_releases(agreed, contract, privacy)
         case _:
-            raise InvalidInputError("not yet")
-
-
-def _regression(agreed: AgreedRegression, contract: DataContract, privacy: StatisticsPrivacy) -> PrivateRegression:
-    if agreed.against is not None:
-        raise InvalidInputError(
-            "expected no against=... with privacy: a likelihood-ratio test of noisy sums tells of the noise",
-            remedy="leave against=... out and read the p-values of the coefficients",
-        )
-    model = agreed.model
-    outcome = contract.variable(model.outcome)
-    largest = max(abs(outcome.minimum), abs(outcome.maximum)) if isinstance(outcome, Continuous | Integer) else 1.0
-    exposure = 1.0
-    if model.offset is not None:
-        exposure = float(np.exp(np.clip(model.offset.bounds(contract)[1], -30, 30)))
-    # A linear model needs its cross products once; more steps would only divide the promise.
-    releases = 1 if model.family == "linear" else privacy.releases
-    return PrivateRegression(
-        model=model,
-        releases=releases,
-        clipping=privacy.clipping,
-        largest_outcome=largest,
-        largest_exposure=exposure,
-        ridge=agreed.ridge,
-        confidence=agreed.confidence,
-    )
+            raise not_additive("meta", "analysis=glm, whose sums are over all patients")

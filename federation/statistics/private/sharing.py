@@ -17,6 +17,9 @@ PrivateSolver = Generator[tuple[Portion, ...], Sums, Findings]
 standard deviation of the noise in norms of one patient's vector."""
 NOISE: Final = "noise"
 
+_COUNTS: Final = frozenset({"counts", "patients", "known", "events", "leaving", "entering"})
+"""Of which a patient has one or none, so that shortening them would only lose patients."""
+
 Parts = Mapping[str, tuple[float, float]]
 """Part to its bound, the largest norm that the contract's coding allows or expects of one patient, and its weight."""
 
@@ -26,13 +29,17 @@ def shared(asked: Sequence[tuple[AdditiveStep, Parts]], *, clipping: float) -> t
 
     Args:
         asked: Steps with their parts.
-        clipping: Factor of all bounds.
+        clipping: Factor of all bounds but those of counts, which are exact.
     """
     norm = math.sqrt(sum(weight**2 for _, parts in asked for _, weight in parts.values()))
     return tuple(
         Portion(
             step=step,
-            scales={name: bound * clipping * norm / weight for name, (bound, weight) in parts.items()},
+            scales={
+                name: bound * (1.0 if name in _COUNTS else clipping) * norm / weight
+                for name, (bound, weight) in parts.items()
+            },
+            norms={name: weight / norm for name, (_, weight) in parts.items()},
         )
         for step, parts in asked
     )

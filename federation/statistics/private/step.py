@@ -19,10 +19,12 @@ from pydantic import Field
 
 from federation.documents import Document
 from federation.errors import InternalError, InvalidInputError, RecordsError
+from federation.privacy.clipping import clip
 from federation.privacy.distributed import NoiseShare
 from federation.statistics.counts import CountStep
 from federation.statistics.descriptive_steps import HistogramStep, LevelCountStep, MomentStep
 from federation.statistics.glm_steps import CrossProductStep, ScoreStep
+from federation.statistics.hazard_steps import HazardStep
 from federation.statistics.principal_components import CovarianceStep
 from federation.statistics.private.clipped import room_on_grid, whole_sum
 from federation.statistics.step import Columns, Shapes, Step, Sums
@@ -39,6 +41,7 @@ AdditiveStep = Annotated[
     | CrossProductStep
     | ScoreStep
     | RiskTableStep
+    | HazardStep
     | CovarianceStep,
     Field(discriminator="kind"),
 ]
@@ -56,13 +59,15 @@ class Portion(Document):
     step: AdditiveStep
     scales: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
     """Part to what it is divided by. Other parts of the step are not in the release."""
+    norms: dict[str, Annotated[float, Field(gt=0, le=1)]]
+    """Part to its share of the norm of a patient's vector. A longer part is shortened to it, and the others stay."""
 
     def sizes(self) -> dict[str, int]:
         """Numbers of each part in the vector."""
         shapes = self.step.shapes()
         absent = sorted(self.scales.keys() - shapes.keys())
-        if absent:
-            raise InvalidInputError(f"expected parts of the step {self.step.kind!r}, got {absent}")
+        if absent or self.scales.keys() != self.norms.keys():
+            raise InvalidInputError(f"expected parts of the step {self.step.kind!r} with scales and norms, got {absent}")
         return {name: _upper(shapes[name]) if name in SYMMETRIC else math.prod(shapes[name]) for name in self.scales}
 
     def vectors(self, columns: Columns) -> FloatArray:
@@ -82,7 +87,7 @@ class Portion(Document):
             if name in SYMMETRIC:
                 first, second = np.triu_indices(part.shape[-1])
                 part = part[:, first, second]
-            found.append(part.reshape(columns.records, -1) / scale)
+            found.append(clip(part.reshape(columns.records, -1) / scale, clipping_norm=self.norms[name]))
         return np.concatenate(found, axis=1)
 
 
@@ -100,7 +105,9 @@ class PrivateStep(Step):
 
     def fixed(self) -> dict[str, object]:
         """Everything but what follows from earlier releases."""
-        portions = [{"step": portion.step.fixed(), "scales": portion.scales} for portion in self.portions]
+        portions = [
+            {"step": portion.step.fixed(), **portion.model_dump(exclude={"step"})} for portion in self.portions
+        ]
         return {**self.model_dump(mode="json", exclude={"portions"}), "portions": portions}
 
     @property

@@ -91,9 +91,7 @@ def agree(
     return chosen if settings.privacy is None else _promised(chosen, settings.privacy, contract, shares=shares)
 
 
-def _promised(
-    agreed: AgreedAnalysis, asked: PrivacySettings, contract: DataContract, *, shares: int
-) -> AgreedAnalysis:
+def _promised(agreed: AgreedAnalysis, asked: PrivacySettings, contract: DataContract, *, shares: int) -> AgreedAnalysis:
     """The analysis with a promise whose noise is calibrated to its releases."""
     promise = StatisticsPrivacy.calibrated(
         epsilon=asked.epsilon,

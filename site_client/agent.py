@@ -39,6 +39,7 @@ from federation.protocol.messages import (
     read_envelope,
 )
 from federation.study.evaluation_tables import expected_counts
+from federation.study.patient_costs import charges_patients
 from site_client.compression import compressed_arrays, compressed_lengths
 from site_client.masked_replies import masked_reply
 from site_client.paid_preparation import prepared_dataset, requested_map
@@ -96,10 +97,14 @@ class SiteAgent:
             private=self._is_private,
         )
         self._num_parameters = len(flatten(self._model))
-        ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock) if self._is_private else None
+        ledger = (
+            open_study_ledger(folder, self._manifest, self._site, clock=clock)
+            if charges_patients(self._manifest)
+            else None
+        )
         self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest)
         self._participant = folder.participant(self._streams) if self._manifest.aggregation.masked is not None else None
-        self._statistics = folder.statistics(self._manifest, self._participant)
+        self._statistics = folder.statistics(self._manifest, self._participant, ledger, self._streams)
         if self._is_private:
             check_independence(self._model, (len(self._data.training.feature_names),))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from federation.errors import InternalError
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
+from federation.study.patient_costs import charges_patients, smallest_delta, statistics_promises, whole_epsilon
 from site_client.ledger.ledger import Ledger
 from site_client.ledger.terms import LedgerTerms
 from site_client.site_folder import SiteFolder
@@ -32,7 +33,11 @@ def open_study_ledger(
     path, privacy = folder.settings()["ledger"], manifest.privacy
     if path is not None:
         return Ledger.open(Path(str(path)), clock=clock)
-    if not isinstance(privacy, PatientLevelPrivacy):
+    if not charges_patients(manifest):
         raise InternalError("expected a private study to have a ledger")
-    terms = LedgerTerms(population=site, site=site, epsilon_cap=privacy.epsilon, delta=privacy.delta)
+    if isinstance(privacy, PatientLevelPrivacy) and not statistics_promises(manifest):
+        cap, delta = privacy.epsilon, privacy.delta
+    else:
+        cap, delta = whole_epsilon(manifest), smallest_delta(manifest)
+    terms = LedgerTerms(population=site, site=site, epsilon_cap=cap, delta=delta)
     return Ledger.open_or_create(folder.path / "ledger.sqlite", terms, clock=clock)

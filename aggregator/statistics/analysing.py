@@ -113,9 +113,7 @@ class Analyst:
             )
 
     def _run_private(self, analysis: Analysis, plan: PrivatePlan) -> AnalysisResult:
-        analyst = PrivateAnalyst(
-            terms=self.terms, sums=self.sums, next_number=self.next_number, folder=self.folder
-        )
+        analyst = PrivateAnalyst(terms=self.terms, sums=self.sums, next_number=self.next_number, folder=self.folder)
         try:
             return analyst.run(analysis.name, analysis.selection, plan)
         finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregator.statistics.links import Sums, Summed
+from aggregator.statistics.links import Summed, Sums
 from federation.documents import Document
 from federation.durable_files import read_whole, write_durably
 from federation.errors import CheckpointError, QuorumError

@@ -90,7 +90,8 @@ class PrivateAnswers:
         words = np.frombuffer(known[_HASH_BYTES:], dtype="<i8")
         if len(words) != step.num_words:
             raise CheckpointError(
-                f"expected {step.num_words} numbers in a kept answer, got {len(words)}", remedy="restore the site's folder"
+                f"expected {step.num_words} numbers in a kept answer, got {len(words)}",
+                remedy="restore the site's folder",
             )
         return words.astype(np.int64)
 

@@ -58,9 +58,7 @@ def whole_vectors(vectors: FloatArray, *, grid_bits: int, generator: Generator) 
     return whole
 
 
-def whole_sum(
-    blocks: Iterable[FloatArray], *, length: int, grid_bits: int, generator: Generator
-) -> IntegerArray:
+def whole_sum(blocks: Iterable[FloatArray], *, length: int, grid_bits: int, generator: Generator) -> IntegerArray:
     """``[L]`` the sum over patients.
 
     Args:

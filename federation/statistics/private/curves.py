@@ -92,9 +92,7 @@ def risk_table_release(step: RiskTableStep, *, clipping: float) -> tuple[Portion
     return shared([(step, dict.fromkeys(step.shapes(), (1.0, 1.0)))], clipping=clipping)
 
 
-def private_curves(
-    step: RiskTableStep, names: tuple[str, ...], *, confidence: float, clipping: float
-) -> PrivateSolver:
+def private_curves(step: RiskTableStep, names: tuple[str, ...], *, confidence: float, clipping: float) -> PrivateSolver:
     """Kaplan-Meier and Nelson-Aalen estimates; standard errors include the noise.
 
     Args:
@@ -144,9 +142,7 @@ def _curve(table: NoisyTable, group: int, *, width: float, confidence: float) ->
         s, error = float(survival[point]), float(survival[point] * np.sqrt(of_log[point]))
         ends = (max(s - quantile * error, 0.0), min(s + quantile * error, 1.0))
         counts = (round(float(risk[point])), round(float(events[point])))
-        rows.append(
-            (point * width, *counts, s, error, *ends, float(hazard[point]), float(np.sqrt(of_hazard[point])))
-        )
+        rows.append((point * width, *counts, s, error, *ends, float(hazard[point]), float(np.sqrt(of_hazard[point]))))
     return rows
 
 

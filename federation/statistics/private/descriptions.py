@@ -55,7 +55,9 @@ class PrivateDescription:
     def scaled(self) -> tuple[Scaled, ...]:
         """The numbers moved to [-1, 1] by their ranges."""
         return tuple(
-            Scaled(variable=each.name, centre=(each.minimum + each.maximum) / 2, scale=(each.maximum - each.minimum) / 2)
+            Scaled(
+                variable=each.name, centre=(each.minimum + each.maximum) / 2, scale=(each.maximum - each.minimum) / 2
+            )
             for each in self.numbers
         )
 
@@ -98,7 +100,9 @@ def private_description(asked: PrivateDescription) -> PrivateSolver:
         columns = ("variable", "level", "patients", "share")
         tables.append(Table(name="levels", title="Levels", columns=columns, rows=tuple(rows)))
         deviation = noise * portions[place].scales["counts"]
-        notes.append(f"counts of levels carry noise of standard deviation {deviation:.3g}; those of 0 or less are shown as 0")
+        notes.append(
+            f"counts of levels carry noise of standard deviation {deviation:.3g}; those of 0 or less are shown as 0"
+        )
     if asked.numbers:
         notes.append(f"quantiles are read from noisy histograms of at most {MOST_BINS} bins")
     return Findings(figures={"patients": float(sums["0.patients"])}, tables=tuple(tables), notes=tuple(notes))

@@ -34,7 +34,8 @@ Points = tuple[tuple[int, int], ...]
 _SEEN: Final = 2.0
 """Event times with fewer events than this many standard deviations of their noise are left out."""
 _LEAST_EVENTS: Final = 0.5
-_MOST_EXPECTED: Final = 1.5
+_MOST_EXPECTED: Final = 2.25
+"""Events that a patient expects while watched. Patients beyond are few, and count for less."""
 _MOST_MOVE: Final = 2.0
 _WEIGHTS: Final = {"score": 0.8, "information": 0.4, "hazard_score": 0.4, "expected": 0.15, "mixed": 0.25}
 
@@ -63,14 +64,14 @@ class PrivateCox:
         return risk_table_release(step, clipping=self.clipping)
 
     def portions(self, coefficients: FloatArray, hazards: FloatArray, points: Points) -> tuple[Portion, ...]:
-        """The release at some coefficients and hazards. A patient is taken to expect at most one event and a half."""
+        """The release at some coefficients and hazards. Patients with more expected events than :data:`_MOST_EXPECTED` count for less."""
         model, row = self.model, longest_row(self.model.design)
         bounds = {
             "score": _MOST_EXPECTED * row,
             "information": _MOST_EXPECTED * row**2,
-            "hazard_score": 1.25,
-            "expected": 0.75,
-            "mixed": 0.75 * row,
+            "hazard_score": 1.75,
+            "expected": 1.1,
+            "mixed": 1.1 * row,
         }
         step = HazardStep(
             survival=model.survival,

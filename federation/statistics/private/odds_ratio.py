@@ -59,9 +59,7 @@ def private_odds_ratio(step: LevelCountStep, *, clipping: float, confidence: flo
     return Findings(figures=figures, tables=(table,), notes=notes)
 
 
-def noise_variance(
-    figure: Callable[[FloatArray], float], counts: FloatArray, *, deviation: float
-) -> float:
+def noise_variance(figure: Callable[[FloatArray], float], counts: FloatArray, *, deviation: float) -> float:
     """Variance that independent noise of all counts gives a figure, to first order.
 
     Args:

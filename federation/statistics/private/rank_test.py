@@ -27,7 +27,8 @@ def check_cells(step: RiskTableStep) -> None:
     """
     if step.length > _MOST_CELLS:
         raise InvalidInputError(
-            f"expected at most {_MOST_CELLS} cells of a noisy risk table, got {step.length}", remedy="use a coarser grid"
+            f"expected at most {_MOST_CELLS} cells of a noisy risk table, got {step.length}",
+            remedy="use a coarser grid",
         )
 
 

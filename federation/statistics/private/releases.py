@@ -106,9 +106,7 @@ def table_releases(agreed: AgreedCrossTable, contract: DataContract, privacy: St
     return (release,), lambda: private_table(*pair, clipping=privacy.clipping)
 
 
-def description_releases(
-    agreed: AgreedDescription, contract: DataContract, privacy: StatisticsPrivacy
-) -> Releases:
+def description_releases(agreed: AgreedDescription, contract: DataContract, privacy: StatisticsPrivacy) -> Releases:
     """One."""
     asked = PrivateDescription(
         variables=tuple(contract.variable(name) for name in agreed.described),
@@ -147,9 +145,7 @@ def curve_releases(agreed: AgreedCurves, contract: DataContract, privacy: Statis
     step = _risk_table(agreed, contract)
     names = ("all",) if agreed.group is None else level_names(contract.variable(agreed.group))
     release = risk_table_release(step, clipping=privacy.clipping)
-    return (release,), lambda: private_curves(
-        step, names, confidence=agreed.confidence, clipping=privacy.clipping
-    )
+    return (release,), lambda: private_curves(step, names, confidence=agreed.confidence, clipping=privacy.clipping)
 
 
 def log_rank_releases(agreed: AgreedLogRank, contract: DataContract, privacy: StatisticsPrivacy) -> Releases:

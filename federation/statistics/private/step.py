@@ -27,7 +27,7 @@ from federation.statistics.glm_steps import CrossProductStep, ScoreStep
 from federation.statistics.hazard_steps import HazardStep
 from federation.statistics.principal_components import CovarianceStep
 from federation.statistics.private.clipped import room_on_grid, whole_sum
-from federation.statistics.step import Columns, Shapes, Step, Sums
+from federation.statistics.step import MOST_NUMBERS, Columns, Shapes, Step, Sums
 from federation.statistics.survival_steps import RiskTableStep
 from federation.statistics.wide_sums import Words
 
@@ -67,7 +67,9 @@ class Portion(Document):
         shapes = self.step.shapes()
         absent = sorted(self.scales.keys() - shapes.keys())
         if absent or self.scales.keys() != self.norms.keys():
-            raise InvalidInputError(f"expected parts of the step {self.step.kind!r} with scales and norms, got {absent}")
+            raise InvalidInputError(
+                f"expected parts of the step {self.step.kind!r} with scales and norms, got {absent}"
+            )
         return {name: _upper(shapes[name]) if name in SYMMETRIC else math.prod(shapes[name]) for name in self.scales}
 
     def vectors(self, columns: Columns) -> FloatArray:
@@ -105,9 +107,7 @@ class PrivateStep(Step):
 
     def fixed(self) -> dict[str, object]:
         """Everything but what follows from earlier releases."""
-        portions = [
-            {"step": portion.step.fixed(), **portion.model_dump(exclude={"step"})} for portion in self.portions
-        ]
+        portions = [{"step": portion.step.fixed(), **portion.model_dump(exclude={"step"})} for portion in self.portions]
         return {**self.model_dump(mode="json", exclude={"portions"}), "portions": portions}
 
     @property
@@ -147,15 +147,14 @@ class PrivateStep(Step):
             InternalError: If a patient has several records.
         """
         unknown = sorted(self.variables() - columns.values.keys())
-        if unknown:
+        if unknown or self.length > MOST_NUMBERS:
             raise InvalidInputError(
-                f"expected known variables in a step, got unknown {unknown}", remedy="use variables of the contract"
+                f"expected known variables and at most {MOST_NUMBERS} numbers in a step, got {self.length} and unknown {unknown}",
+                remedy="use a coarser grid or fewer terms, and variables of the contract",
             )
         if columns.patients not in {None, columns.records}:
             raise InternalError("expected one record of each patient in a sum with privacy, got several")
-        return whole_sum(
-            self._blocks(columns), length=self.length, grid_bits=self.share.grid_bits, generator=generator
-        )
+        return whole_sum(self._blocks(columns), length=self.length, grid_bits=self.share.grid_bits, generator=generator)
 
     def _blocks(self, columns: Columns) -> Iterator[FloatArray]:
         size = max(1, _BLOCK // self.length)
@@ -195,7 +194,9 @@ class PrivateStep(Step):
             shapes = portion.step.shapes()
             for name, scale in portion.scales.items():
                 vector = vectors[f"{place}.{name}"] * scale
-                found[f"{place}.{name}"] = _whole(vector, shapes[name]) if name in SYMMETRIC else vector.reshape(shapes[name])
+                found[f"{place}.{name}"] = (
+                    _whole(vector, shapes[name]) if name in SYMMETRIC else vector.reshape(shapes[name])
+                )
         return found
 
 

@@ -21,9 +21,7 @@ FloatArray = NDArray[np.float64]
 
 def levels_step(*variables: Variable) -> LevelCountStep:
     """Counts of every combination of levels."""
-    return LevelCountStep(
-        coded=tuple(Levels(variable=each.name, levels=len(level_names(each))) for each in variables)
-    )
+    return LevelCountStep(coded=tuple(Levels(variable=each.name, levels=len(level_names(each))) for each in variables))
 
 
 def table_release(rows: Variable, columns: Variable, *, clipping: float) -> tuple[Portion, ...]:

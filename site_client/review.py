@@ -153,16 +153,13 @@ def _privacy(proposal: Proposal, room: LedgerRoom | None) -> tuple[str, ...]:
     promises = statistics_promises(manifest)
     if not promises:
         return _privacy_of_training(manifest, room)
-    if not isinstance(manifest.privacy, PatientLevelPrivacy):
-        room_facts = _room(room)
-    else:
-        room_facts = ()
-    return (
-        *(f"training: {fact}" for fact in _privacy_of_training(manifest, room)),
+    is_told = isinstance(manifest.privacy, PatientLevelPrivacy)
+    together = (
         f"statistics with noise: {len(promises)} analyses; with everything else that the study promises, epsilon "
-        f"{whole_epsilon(manifest):.4g} with delta {smallest_delta(manifest):.1g} of every patient",
-        *room_facts,
+        f"{whole_epsilon(manifest):.4g} with delta {smallest_delta(manifest):.1g} of every patient"
     )
+    training = tuple(f"training: {fact}" for fact in _privacy_of_training(manifest, room))
+    return (*training, together, *(() if is_told else _room(room)))
 
 
 def _privacy_of_training(manifest: StudyManifest, room: LedgerRoom | None) -> tuple[str, ...]:

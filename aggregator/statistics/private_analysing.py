@@ -1,8 +1,8 @@
 """The loop around an analysis with privacy: its agreed releases, one after another, each opened once.
 
-Nothing is counted beforehand and nothing is compared with earlier analyses: that would be answers without noise. A site that is lost
-stays out of the later releases; the analysis does not begin again, because its releases are spent. Opened sums are kept, so that a
-restart goes on with the next release.
+Nothing is counted beforehand and nothing is compared with earlier analyses: that would be answers without noise. A site that is
+lost stays out of the later releases; the analysis does not begin again, because its releases are spent. Opened sums are kept, so
+that a restart goes on with the next release.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from aggregator.statistics.links import Summed, Sums
 from federation.documents import Document
 from federation.durable_files import read_whole, write_durably
-from federation.errors import CheckpointError, QuorumError
+from federation.errors import CheckpointError, InternalError, QuorumError
 from federation.statistics.private.plans import PrivatePlan
 from federation.statistics.private.sharing import NOISE
 from federation.statistics.private.step import PrivateStep
@@ -71,7 +71,7 @@ class PrivateAnalyst:
             step = next(steps)
             while True:
                 if not isinstance(step, PrivateStep):
-                    raise AssertionError  # a plan yields nothing else
+                    raise InternalError("expected releases of a plan, got another step")
                 opened = self._opened(selection, step, active)
                 active = [site for site in active if site in opened.sites]
                 taken += 1

@@ -1,8 +1,8 @@
 """What sites sum for a Cox model as a Poisson model of hazards on a grid: score and information of coefficients and log hazards.
 
-With one log hazard a for each event time and stratum, a patient at risk there has an event with intensity ``exp(a + x b)``. At the
-maximum over the hazards its likelihood is the partial likelihood with Breslow's ties (Holford 1976; Laird & Olivier 1981), and unlike
-that one it is a sum over patients.
+With one log hazard a for each event time and stratum, a patient at risk there has an event with intensity ``exp(a + x b)``. At
+the maximum over the hazards its likelihood is the partial likelihood with Breslow's ties (Holford 1976; Laird & Olivier 1981),
+and unlike that one it is a sum over patients.
 
 Axis names: R records, M event times of all strata, p columns.
 """
@@ -42,7 +42,7 @@ class HazardStep(Step):
     """Stratum and point of the grid of every event time that counts."""
 
     def shapes(self) -> Shapes:
-        """``score`` ``[p]``, ``information`` ``[p, p]``, of hazards ``hazard_score`` and ``expected`` ``[M]``, ``mixed`` ``[M, p]``."""
+        """``score`` ``[p]``, ``information`` ``[p, p]``; ``hazard_score``, ``expected`` ``[M]``; ``mixed`` ``[M, p]``."""
         width, times = len(self.design.columns), len(self.points)
         return {
             "score": (width,),

@@ -46,7 +46,7 @@ class Promise(Document):
     epsilon: float
     delta: float
     noise_multiplier: float
-    """Of one release: standard deviation of the noise over the bound of a patient's vector, as if the fewest sites had answered."""
+    """Of one release: standard deviation of the noise over the norm of a patient's vector, with the fewest sites."""
     releases: int
     """Noisy sums that the promise is for."""
     clipping: float

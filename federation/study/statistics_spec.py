@@ -56,7 +56,7 @@ def _allows(analysis: AgreedAnalysis, step: Step, contract: DataContract) -> boo
     return analysis.allows(step, contract)
 
 
-def reason_against(
+def reason_against(  # noqa: PLR0911 - one reason for each return
     spec: StatisticsSpec,
     *,
     contract: DataContract,

@@ -1,7 +1,7 @@
-"""A site's noisy answers: each release of an analysis is charged before it is computed, computed once, and never again otherwise.
+"""A site's noisy answers: each release of an analysis is charged before it is computed, and computed once.
 
-Asked again for the same release with the same question, after a restart or a lost message, the site gives the numbers of before under
-new masks. Asked for it with another question, it refuses: two answers with noise of one release would be two releases.
+Asked again for the same release with the same question, after a restart or a lost message, the site gives the numbers of before
+under new masks. Asked for it with another question, it refuses: two answers with noise of one release would be two releases.
 """
 
 from __future__ import annotations

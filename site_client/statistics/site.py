@@ -114,7 +114,7 @@ class StatisticsSite:
             ) from failure
 
     def _noisy_words(self, request: StepRequest, step: PrivateStep) -> Words:
-        """The noise is the guard: the selection is neither compared with earlier ones nor remembered, which would tell of patients."""
+        """The noise is the guard: comparing the selection with earlier ones would tell of patients, so it is not."""
         if self.terms.records_per_patient != 1:
             raise PrivacyRefusedError(
                 "expected one record of each patient in sums with privacy, got terms that take several",

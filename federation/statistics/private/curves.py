@@ -128,9 +128,11 @@ def private_curves(step: RiskTableStep, names: tuple[str, ...], *, confidence: f
 
 
 def _curve(table: NoisyTable, group: int, *, width: float, confidence: float) -> list[tuple[Cell, ...]]:
-    """A row for each point until the noise hides the number at risk; the first point is time 0, when nothing happened."""
+    """A row for each point at which the noise does not hide the number at risk, but for time 0."""
     risk, events = table.risk[0, group], table.happened[0, group]
-    is_seen = np.cumprod(risk > _LEAST * table.of_risk).astype(np.bool_)
+    is_seen = risk > _LEAST * table.of_risk
+    # From the first point on at which the noise does not hide who is at risk, which with entries need not be the first of all.
+    is_seen &= np.cumsum(np.maximum.accumulate(is_seen) & ~is_seen) == 0
     events, safe = np.where(is_seen, events, 0.0), np.maximum(risk, 1.0)
     left = np.maximum(safe - events, 1.0)
     survival, hazard = np.cumprod(1.0 - np.minimum(events / safe, 1.0)), np.cumsum(events / safe)
@@ -138,7 +140,7 @@ def _curve(table: NoisyTable, group: int, *, width: float, confidence: float) ->
     of_hazard = np.cumsum(events / safe**2) + _noise(table, 1.0 / safe, events / safe**2)
     quantile = normal_width(confidence)
     rows: list[tuple[Cell, ...]] = []
-    for point in np.flatnonzero(is_seen)[1:].tolist():
+    for point in (np.flatnonzero(is_seen[1:]) + 1).tolist():
         s, error = float(survival[point]), float(survival[point] * np.sqrt(of_log[point]))
         ends = (max(s - quantile * error, 0.0), min(s + quantile * error, 1.0))
         counts = (round(float(risk[point])), round(float(events[point])))

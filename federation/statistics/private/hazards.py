@@ -64,7 +64,7 @@ class PrivateCox:
         return risk_table_release(step, clipping=self.clipping)
 
     def portions(self, coefficients: FloatArray, hazards: FloatArray, points: Points) -> tuple[Portion, ...]:
-        """The release at some coefficients and hazards. Patients with more expected events than :data:`_MOST_EXPECTED` count for less."""
+        """The release at some coefficients and hazards."""
         model, row = self.model, longest_row(self.model.design)
         bounds = {
             "score": _MOST_EXPECTED * row,
@@ -142,7 +142,7 @@ def private_cox(asked: PrivateCox) -> PrivateSolver:
         taken.append(step)
         coefficients, hazards = coefficients + step.coefficients, hazards + step.hazards
         after.append(coefficients)
-    return _findings(asked, table, points, after, taken)
+    return _findings(asked, table, points, after=after, taken=taken)
 
 
 def _start(table: NoisyTable) -> tuple[Points, FloatArray]:
@@ -181,7 +181,7 @@ def _step(sums: Sums, scales: dict[str, float], *, averaged: int) -> _Step:
 
 
 def _findings(
-    asked: PrivateCox, table: NoisyTable, points: Points, after: deque[FloatArray], taken: deque[_Step]
+    asked: PrivateCox, table: NoisyTable, points: Points, *, after: deque[FloatArray], taken: deque[_Step]
 ) -> Findings:
     back, kept = asked.model.design.unscaled(), len(taken)
     sampling = back @ np.mean([step.inverse for step in taken], axis=0) @ back.T
@@ -201,11 +201,11 @@ def _findings(
     errors = Table(
         name="standard_errors", title="Standard errors by cause", columns=("term", "sampling", "noise"), rows=rows
     )
-    notes = [
+    how = (
         f"risk sets over all sites; ties: breslow; the mean of the last {kept} of {asked.releases - 1} noisy steps; standard "
-        "errors include the noise",
-        f"events at {len(points)} points of the grid are used; at the others the noise hides them",
-    ]
+        "errors include the noise"
+    )
+    notes = [how, f"events at {len(points)} points of the grid are used; at the others the noise hides them"]
     if taken[-1].hidden:
         notes.append(
             f"{taken[-1].hidden} of {len(names)} directions of the information are hidden by the noise: estimates lean to 0 and "

@@ -127,7 +127,7 @@ def releases_of(agreed: Agreed, contract: DataContract, *, iterations: int) -> i
     return len(_releases(agreed, contract, made_up)[0])
 
 
-def _releases(agreed: Agreed, contract: DataContract, privacy: StatisticsPrivacy) -> Releases:
+def _releases(agreed: Agreed, contract: DataContract, privacy: StatisticsPrivacy) -> Releases:  # noqa: PLR0911 - one line for each kind
     match agreed:
         case AgreedRegression():
             return regression_releases(agreed, contract, privacy)

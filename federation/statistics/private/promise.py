@@ -59,7 +59,7 @@ class StatisticsPrivacy(Document):
         noise = calibrate_noise_multiplier(
             epsilon=epsilon, delta=delta, sampling_numerator=PROBABILITY_DENOMINATOR, steps=1, rounds=releases
         )
-        return cls(
+        found = cls(
             epsilon=epsilon,
             delta=delta,
             releases=releases,
@@ -67,6 +67,8 @@ class StatisticsPrivacy(Document):
             shares=shares,
             clipping=clipping,
         )
+        found.check()
+        return found
 
     @property
     def share(self) -> NoiseShare:
@@ -105,4 +107,11 @@ class StatisticsPrivacy(Document):
                 f"{self.noise_multiplier}, which gives {kept:.4g}",
                 remedy="calibrate the noise multiplier to the promise",
             )
-        _ = self.share
+        try:
+            _ = self.share
+        except InvalidInputError as failure:
+            raise InvalidInputError(
+                f"expected noise that {self.shares} sites can draw exactly, got noise multiplier {self.noise_multiplier}: nothing "
+                "would be left of the statistics",
+                remedy="promise a larger epsilon, or take fewer privacy.iterations",
+            ) from failure

@@ -1,8 +1,9 @@
 """Generalised linear models with privacy: Fisher scoring with a fixed number of noisy steps.
 
-Each release has the score and the information at the coefficients of before. Under noise the iterates do not settle: each is about
-the estimate, with fresh noise of its own. The estimate is therefore the mean of the second half of them (Polyak & Juditsky 1992), and
-the information that of the same half. Standard errors add the variance of sampling and that of the noise, whose size is public.
+Each release has the score and the information at the coefficients of before. Under noise the iterates do not settle: each is
+about the estimate, with fresh noise of its own. The estimate is therefore the mean of the second half of them (Polyak & Juditsky
+1992), and the information that of the same half. Standard errors add the variance of sampling and that of the noise, whose size
+is public.
 
 Axis names: p columns.
 """
@@ -127,11 +128,13 @@ class _Iterates:
     points: deque[FloatArray] = field(init=False)
     informations: deque[FloatArray] = field(init=False)
     noises: deque[FloatArray] = field(init=False)
+    spreads: deque[float] = field(init=False)
 
     def __post_init__(self) -> None:
         self.points = deque(maxlen=self.kept)
         self.informations = deque(maxlen=self.kept)
         self.noises = deque(maxlen=self.kept)
+        self.spreads = deque(maxlen=self.kept)
 
     def inverse(self, penalty: FloatArray, deviation: float) -> Floored:
         """Of the mean of the informations so far."""
@@ -157,7 +160,7 @@ def private_glm(asked: PrivateRegression) -> PrivateSolver:
         coefficients[model.design.intercept or 0] = _first_intercept((yield asked.start()))
     steps = asked.releases - asked.starts
     iterates = _Iterates(kept=(steps + 1) // 2)
-    patients = spread = 0.0
+    patients = 0.0
     found = Floored(inverse=np.eye(width), hidden=0)
     for _ in range(steps):
         portions = asked.portions(coefficients)
@@ -173,8 +176,8 @@ def private_glm(asked: PrivateRegression) -> PrivateSolver:
         coefficients = coefficients + moved
         iterates.points.append(coefficients)
         patients += float(sums["1.patients"]) / steps
-        spread += _spread(model, sums, moved, least=noise * scales.get("deviance", 0.0)) / steps
-    return _findings(asked, iterates, found, patients=patients, spread=spread)
+        iterates.spreads.append(_spread(model, sums, moved, least=noise * scales.get("deviance", 0.0)))
+    return _findings(asked, iterates, found, patients=patients)
 
 
 def _first_intercept(sums: Sums) -> float:
@@ -196,14 +199,12 @@ def _spread(model: RegressionModel, sums: Sums, moved: FloatArray, *, least: flo
             return 0.0
 
 
-def _findings(
-    asked: PrivateRegression, iterates: _Iterates, found: Floored, *, patients: float, spread: float
-) -> Findings:
+def _findings(asked: PrivateRegression, iterates: _Iterates, found: Floored, *, patients: float) -> Findings:
     model, kept = asked.model, len(iterates.points)
     width = len(model.design.columns)
     degrees = max(patients - width, 1.0)
     has_dispersion = model.family in HAS_DISPERSION
-    dispersion = spread / degrees if has_dispersion else 1.0
+    dispersion = float(np.mean(iterates.spreads)) / degrees if has_dispersion else 1.0
     sampling = found.inverse * dispersion
     noise = found.inverse @ (np.sum(iterates.noises, axis=0) / kept**2) @ found.inverse
     unit = model.outcome_scale if model.family == "linear" else 1.0

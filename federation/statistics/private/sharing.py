@@ -13,8 +13,8 @@ from federation.statistics.result import Findings
 from federation.statistics.step import Sums
 
 PrivateSolver = Generator[tuple[Portion, ...], Sums, Findings]
-"""Yields the portions of each release, receives their noisy sums, returns the findings. The sums have ``noise`` beside the parts: the
-standard deviation of the noise in norms of one patient's vector."""
+"""Yields the portions of each release, receives their noisy sums, returns the findings. The sums have ``noise`` beside the parts:
+the standard deviation of the noise in norms of one patient's vector."""
 NOISE: Final = "noise"
 
 _COUNTS: Final = frozenset({"counts", "patients", "known", "events", "leaving", "entering"})
@@ -53,8 +53,8 @@ def counted(weight: float) -> tuple[AdditiveStep, Parts]:
 def longest_row(design: Design) -> float:
     """The largest norm of a row of scaled columns that the contract's coding allows.
 
-    Every scaled column is at most 1 in size. Of columns for several levels of one variable, or for combinations of levels of the same
-    variables, a patient has one.
+    Every scaled column is at most 1 in size. Of columns for several levels of one variable, or for combinations of levels of the
+    same variables, a patient has one.
 
     Args:
         design: Columns with the contract's centres and scales.

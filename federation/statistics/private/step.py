@@ -1,7 +1,7 @@
 """One noisy sum: parts of one or more steps, scaled by public bounds into one vector a patient.
 
-Several steps share a release, so that one patient's vector is clipped once and the noise is as little as it can be. A part's scale is
-what its numbers are divided by; its noise is that of the vector times its scale.
+Several steps share a release, so that one patient's vector is clipped once and the noise is as little as it can be. A part's
+scale is what its numbers are divided by; its noise is that of the vector times its scale.
 
 Axis names: R records (one a patient), L numbers of the vector.
 """
@@ -127,7 +127,7 @@ class PrivateStep(Step):
         """Of all portions."""
         return frozenset(name for portion in self.portions for name in portion.step.variables())
 
-    def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
+    def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:  # noqa: ARG002 - as of every step
         """Never: the sum without noise is not to be had.
 
         Raises:

@@ -57,15 +57,14 @@ def private_table(rows: Variable, columns: Variable, *, clipping: float, confide
         rows=tuple(body),
     )
     figures: dict[str, float | None] = {"patients": float(counts.sum()), "noise of a cell": deviation}
-    width = normal_width(confidence) * deviation
+    noise = (
+        f"counts carry noise of standard deviation {deviation:.3g}, cells of 0 or less are shown as 0: a count is within "
+        f"{normal_width(confidence) * deviation:.3g} of the true one with probability {confidence:g}"
+    )
     return Findings(
         figures={**figures, **noisy_association(counts, deviation=deviation)},
         tables=(table,),
-        notes=(
-            f"counts carry noise of standard deviation {deviation:.3g}, cells of 0 or less are shown as 0: a count is within "
-            f"{width:.3g} of the true one with probability {confidence:g}",
-            "the test takes the noise into account",
-        ),
+        notes=(noise, "the test takes the noise into account"),
     )
 
 

@@ -102,7 +102,7 @@ class SiteAgent:
             if charges_patients(self._manifest)
             else None
         )
-        self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest)
+        self._desk = ReleaseDesk(folder=folder, ledger=ledger if self._is_private else None, study=self._digest)
         self._participant = folder.participant(self._streams) if self._manifest.aggregation.masked is not None else None
         self._statistics = folder.statistics(self._manifest, self._participant, ledger, self._streams)
         if self._is_private:

@@ -53,9 +53,10 @@ class Promise(Document):
     """Factor of the public bounds."""
 
     def __str__(self) -> str:
+        sums = "sum" if self.releases == 1 else "sums"
         return (
-            f"epsilon {self.epsilon:g} with delta {self.delta:g} per patient over {self.releases} noisy "
-            f"{'sum' if self.releases == 1 else 'sums'}, noise multiplier {self.noise_multiplier:.4g}, bounds times {self.clipping:g}"
+            f"epsilon {self.epsilon:g} with delta {self.delta:g} per patient over {self.releases} noisy {sums}, noise multiplier "
+            f"{self.noise_multiplier:.4g}, bounds times {self.clipping:g}"
         )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from federation.errors import InvalidInputError, ManifestError
+
+if TYPE_CHECKING:
+    from federation.study.manifest import StudyManifest
 
 
 def register(study_app: typer.Typer) -> None:
@@ -24,7 +27,7 @@ def add_analysis(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the manifest with the analysis.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON and nothing else.")] = False,
 ) -> None:
-    """Add an exact statistic to a manifest. Formulas become columns; sites are sent no formula.
+    """Add a statistic to a manifest, exact or with privacy.epsilon=... Formulas become columns; sites are sent no formula.
 
     cohortium study add-analysis study.yaml deaths analysis=glm formula='died ~ age + ward' -o with.yaml
 
@@ -53,7 +56,7 @@ def add_analysis(
             remedy="the study is the manifest's; see docs/statistics.md",
         )
     manifest = read.manifest
-    analysis = agree(settings, manifest.contract, name=name)
+    analysis = agree(settings, manifest.contract, name=name, shares=_shares(manifest))
     data = manifest.as_data()
     known = data.get("statistics")
     spec = known if isinstance(known, dict) else {"analyses": [], "threshold": settings.threshold}
@@ -64,7 +67,15 @@ def add_analysis(
     checked = StudyManifest.from_data(data)
     write_durably(output, yaml.safe_dump(checked.as_data(), sort_keys=False, allow_unicode=True, width=120).encode())
     names = [each.name for each in checked.statistics.analyses] if checked.statistics else []
+    promise = analysis.privacy
     if as_json:
         typer.echo(json.dumps({"file": str(output), "analyses": names, "digest": checked.digest}, indent=1))
         return
-    typer.echo(f"written  {output}: exact statistics {', '.join(names)}")
+    kind = "exact" if promise is None else f"{promise.guarantee()} over {promise.releases} noisy sums"
+    typer.echo(f"written  {output}: statistics {', '.join(names)}; {name}: {kind}")
+
+
+def _shares(manifest: StudyManifest) -> int:
+    """Sites that share the noise: one less than a sum is opened of, because a site knows its own."""
+    masked, sites = manifest.aggregation.masked, len(manifest.roster)
+    return 1 if masked is None else max(masked.threshold_of(sites), manifest.aggregation.quorum) - 1

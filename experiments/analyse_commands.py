@@ -42,7 +42,7 @@ def analyse(
     chosen = overrides or []
     settings, rest = read_settings(chosen)
     from experiments.analyse_plans import plan
-    from experiments.analyse_sites import load_analysed_study, open_analyst
+    from experiments.analyse_sites import load_analysed_study, noise_shares, open_analyst
     from experiments.analyse_tables import show
     from experiments.simulate import default_data
 
@@ -51,11 +51,12 @@ def analyse(
         tempfile.TemporaryDirectory(prefix="cohortium-") as scratch,
     ):
         study = load_analysed_study(rest, folder=Path(scratch), data=data or default_data())
-        analysis = plan(settings, study.contract)
+        is_masked = settings.aggregation == "masked"
+        analysis = plan(settings, study.contract, shares=noise_shares(study, is_masked=is_masked))
         analyst, _ = open_analyst(
             study,
             threshold=settings.threshold,
-            is_masked=settings.aggregation == "masked",
+            is_masked=is_masked,
             memory=memory,
             work=Path(scratch),
         )

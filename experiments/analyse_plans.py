@@ -9,7 +9,7 @@ from typing import Any, Final
 from aggregator.statistics.analysing import Analysis, analysis_of
 from experiments.analyse_formula import read_formula
 from experiments.analyse_regression import regression_model
-from experiments.analyse_settings import AnalysisSettings
+from experiments.analyse_settings import AnalysisSettings, PrivacySettings
 from federation.data.contract import Continuous, DataContract, Integer
 from federation.errors import ConfigurationError
 from federation.statistics.agreed_models import (
@@ -33,6 +33,8 @@ from federation.statistics.agreed_tables import (
 from federation.statistics.cox import CoxModel
 from federation.statistics.descriptive import numbers_of
 from federation.statistics.descriptive_steps import Levels
+from federation.statistics.private.plans import releases_of
+from federation.statistics.private.promise import StatisticsPrivacy
 from federation.statistics.requests import Selection
 from federation.statistics.survival_steps import MOST_POINTS, Survival, TimeGrid
 
@@ -40,27 +42,31 @@ BY_SITE: Final = "site"
 """As ``strata``: within sites."""
 
 
-def plan(settings: AnalysisSettings, contract: DataContract) -> Analysis:
+def plan(settings: AnalysisSettings, contract: DataContract, *, shares: int = 1) -> Analysis:
     """What the centre runs.
 
     Args:
         settings: As typed.
         contract: Of the study.
+        shares: Sites that share the noise, in an analysis with privacy.
 
     Raises:
         ConfigurationError: If the settings do not fit the contract.
         ManifestError: If a variable is not in it.
     """
-    return analysis_of(agree(settings, contract), contract, threshold=settings.threshold)
+    return analysis_of(agree(settings, contract, shares=shares), contract, threshold=settings.threshold)
 
 
-def agree(settings: AnalysisSettings, contract: DataContract, *, name: str | None = None) -> AgreedAnalysis:
+def agree(
+    settings: AnalysisSettings, contract: DataContract, *, name: str | None = None, shares: int = 1
+) -> AgreedAnalysis:
     """The analysis as data, in which formulas are columns.
 
     Args:
         settings: As typed.
         contract: Of the study.
         name: Of the analysis in its study; ``None``: what kind of analysis it is.
+        shares: Sites that share the noise, in an analysis with privacy.
 
     Raises:
         ConfigurationError: If the settings do not fit the contract.
@@ -82,7 +88,19 @@ def agree(settings: AnalysisSettings, contract: DataContract, *, name: str | Non
     complete = tuple(sorted(found.variables() | set(settings.complete)))
     chosen = found.model_copy(update={"selection": Selection(where=settings.where, complete=complete)})
     chosen.check_against(contract)
-    return chosen
+    return chosen if settings.privacy is None else _promised(chosen, settings.privacy, contract, shares=shares)
+
+
+def _promised(agreed: AgreedAnalysis, asked: PrivacySettings, contract: DataContract, *, shares: int) -> AgreedAnalysis:
+    """The analysis with a promise whose noise is calibrated to its releases."""
+    promise = StatisticsPrivacy.calibrated(
+        epsilon=asked.epsilon,
+        delta=asked.delta,
+        releases=releases_of(agreed, contract, iterations=asked.iterations),
+        shares=shares,
+        clipping=asked.clipping,
+    )
+    return agreed.model_copy(update={"privacy": promise})
 
 
 def _describe(settings: AnalysisSettings, contract: DataContract, name: str) -> AgreedDescription:

@@ -15,6 +15,8 @@ from federation.errors import ConfigurationError
 from federation.identifiers import VariableName
 from federation.statistics.disclosure import DEFAULT_THRESHOLD
 from federation.statistics.families import Family
+from federation.statistics.private.plans import DEFAULT_ITERATIONS
+from federation.statistics.private.promise import LARGEST_EPSILON, MOST_RELEASES
 
 AnalysisName = Literal[
     "describe",
@@ -32,6 +34,18 @@ _OPERATORS: Final = {"==": "eq", "=": "eq", "!=": "ne", "<=": "le", "<": "lt", "
 _TEXTS: Final = {"formula", "against", "offset", "where"}
 """Settings whose value is taken as it stands."""
 _FOR_THE_STUDY: Final = ("study", "cohort")
+
+
+class PrivacySettings(Document):
+    """What an analysis promises a patient: ``privacy.epsilon=2``."""
+
+    epsilon: Annotated[float, Field(gt=0, le=LARGEST_EPSILON)]
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """Well below one over the number of patients of all sites."""
+    iterations: Annotated[int, Field(ge=1, le=MOST_RELEASES)] = DEFAULT_ITERATIONS
+    """Noisy steps of a regression."""
+    clipping: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Factor of the public bounds: below 1 there is less noise, and patients beyond the bound count for less."""
 
 
 class AnalysisSettings(Document):
@@ -79,6 +93,8 @@ class AnalysisSettings(Document):
     """Smallest number of patients that a count, or a difference of counts, may show."""
     aggregation: Literal["masked", "open"] = "masked"
     """``masked``: secure sums; ``open``: what each site sends is visible, for public and generated records only."""
+    privacy: PrivacySettings | None = None
+    """``None``: exact sums."""
 
     @model_validator(mode="after")
     def _check_needed(self) -> Self:
@@ -124,13 +140,18 @@ def read_settings(overrides: Sequence[str]) -> tuple[AnalysisSettings, list[str]
     known = {*AnalysisSettings.model_fields, *_FOR_THE_STUDY}
     mistakes: list[str] = []
     for line in overrides:
-        key, equals, text = line.partition("=")
+        word, equals, text = line.partition("=")
+        key, _, part = word.partition(".") if word.startswith("privacy.") else (word, "", "")
         if not equals:
             mistakes.append(f"cannot read {line!r}: expected KEY=VALUE")
         elif key.split(".")[0] in _FOR_THE_STUDY:
             rest.append(line)
         elif key not in known:
             mistakes.append(f"unknown setting {key!r}{did_you_mean(key, known, listed=40)}")
+        elif part:
+            group = tree.setdefault(key, {})
+            if isinstance(group, dict):
+                group[part] = _yaml(line, text)
         else:
             tree[key] = _value(key, text)
     if "analysis" not in tree and not mistakes:

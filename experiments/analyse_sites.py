@@ -15,7 +15,7 @@ from experiments.analyse_records import AnalysedStudy
 from experiments.identities import make_identities, public_keys
 from federation.errors import ConfigurationError
 from federation.privacy.randomness import fresh_streams
-from federation.protocol.secure_sum.terms import FEWEST_SITES, SecureSumTerms
+from federation.protocol.secure_sum.terms import FEWEST_SITES, SecureSumTerms, recommended_threshold
 from federation.statistics.requests import StatisticsTerms
 from site_client.ledger.key_file import find_or_make_key
 from site_client.secure_participant import SecureParticipant
@@ -93,6 +93,16 @@ def open_analyst(
     links: dict[str, SiteLink] = dict(sites)
     sums: Sums = OpenSums(links) if secure is None else MaskedSums(links, secure)
     return Analyst(terms=terms, sums=sums, earlier=earlier), sites
+
+
+def noise_shares(study: AnalysedStudy, *, is_masked: bool) -> int:
+    """Sites whose noise together is as much as promised: one less than a sum is opened of, because a site knows its own.
+
+    Args:
+        study: Its sites.
+        is_masked: Whether sums are secure. In open sums every site's numbers are seen, so each has all of the noise.
+    """
+    return max(1, recommended_threshold(len(study.records)) - 1) if is_masked else 1
 
 
 def secure_terms(terms: StatisticsTerms, work: Path) -> SecureSumTerms:

@@ -30,6 +30,8 @@ def show(console: Console, result: AnalysisResult, *, files: Sequence[Path] = ()
         console.print(f"left out: {site} ({reason})", markup=False)
     for note in result.notes:
         console.print(f"note: {note}", markup=False)
+    if result.privacy is not None:
+        console.print(f"privacy: {result.privacy}", markup=False)
     console.print(f"sums: {result.steps}")
     for path in files:
         console.print(f"file: {path}", markup=False, soft_wrap=True)

@@ -106,10 +106,12 @@ class SiteAgent:
             private=self._is_private,
         )
         self._num_parameters = len(flatten(self._model))
-        ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock) if self._is_private else None
-        self._desk = ReleaseDesk(folder=folder, ledger=ledger, study=self._digest, time=time)
+        self._ledger = ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock)
+        self._desk = ReleaseDesk(
+            folder=folder, ledger=ledger if self._is_private else None, study=self._digest, time=time
+        )
         self._participant = folder.participant(self._streams) if self._manifest.aggregation.masked is not None else None
-        self._statistics = folder.statistics(self._manifest, self._participant)
+        self._statistics = folder.statistics(self._manifest, self._participant, ledger, self._streams)
         if self._is_private:
             check_independence(self._model, (len(self._data.training.feature_names),))
 
@@ -164,8 +166,8 @@ class SiteAgent:
 
     def close(self) -> None:
         """Let go of the ledger's file. Whoever closes an agent asks it nothing more."""
-        if self._desk.ledger is not None:
-            self._desk.ledger.close()
+        if self._ledger is not None:
+            self._ledger.close()
 
     def _sent(self, request: Envelope, reply: bytes) -> bytes:
         """What leaves: the reply itself, or its masked numbers in a study with secure aggregation."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from federation.documents import Document
 from federation.privacy.accounting import add
-from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
+from federation.study.patient_costs import charges_patients, whole_cost
 
 if TYPE_CHECKING:
     from site_client.ledger.ledger import Ledger
@@ -47,7 +47,7 @@ def room_in_ledger(path: Path, manifest: StudyManifest, *, clock: Callable[[], d
     Raises:
         LedgerDamagedError: If the ledger does not hold.
     """
-    if not path.exists() or not isinstance(manifest.privacy, PatientLevelPrivacy):
+    if not path.exists() or not charges_patients(manifest):
         return None
     from site_client.ledger.ledger import Ledger
 
@@ -57,7 +57,7 @@ def room_in_ledger(path: Path, manifest: StudyManifest, *, clock: Callable[[], d
 
 def room_of(ledger: Ledger, manifest: StudyManifest) -> LedgerRoom:
     """What an open ledger says about the whole of a study that charges it."""
-    status, spent, cap, charge = ledger.status(), ledger.spent(), ledger.terms.cap(), manifest.privacy_cost()
+    status, spent, cap, charge = ledger.status(), ledger.spent(), ledger.terms.cap(), whole_cost(manifest)
     after = cap.spent(add(spent, charge))
     return LedgerRoom(
         population=status.population,

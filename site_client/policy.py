@@ -48,6 +48,8 @@ class SitePolicy(Document):
     """Whether a study may count quantiles and levels, with noise, before its first round."""
     allow_exact_statistics: bool = False
     """Whether a study may take exact statistics by secure sums. They carry no noise."""
+    allow_private_statistics: bool = False
+    """Whether a study may take statistics with noise; what they cost a patient counts against the limits of privacy."""
     min_statistics_threshold: Count | None = None
     """Exact statistics: smallest number of patients that a count may show."""
     max_statistics_sums: Count | None = None

@@ -9,6 +9,7 @@ from federation.errors import PolicyRefusedError
 from federation.governance.proposals import Proposal
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy, SiteLevelPrivacy
 from federation.study.manifest import StudyManifest
+from federation.study.patient_costs import statistics_promises, whole_epsilon
 from site_client.policy import SitePolicy
 
 _NOT_SET = "nothing: the policy does not say"
@@ -77,11 +78,22 @@ def _choices(policy: SitePolicy, proposal: Proposal) -> Iterator[Violation]:
         yield from _one_of("allowed_noise", policy.allowed_noise, manifest.privacy.noise)
     if manifest.preparation is not None and not policy.allow_preparation:
         yield Violation(rule="allow_preparation", allowed="no preparation", wanted="noisy counts before round 1")
-    if manifest.statistics is not None and not policy.allow_exact_statistics:
-        wanted = f"{len(manifest.statistics.analyses)} analyses"
-        yield Violation(rule="allow_exact_statistics", allowed="no exact statistics", wanted=wanted)
+    yield from _kinds_of_statistics(policy, manifest)
     if proposal.test_seed is not None and not policy.allow_test_seed:
         yield Violation(rule="allow_test_seed", allowed="no seed", wanted="repeatable noise")
+
+
+def _kinds_of_statistics(policy: SitePolicy, manifest: StudyManifest) -> Iterator[Violation]:
+    """Exact ones and ones with noise are allowed apart: neither permission is one for the other."""
+    exact = () if manifest.statistics is None else manifest.statistics.exact
+    if exact and not policy.allow_exact_statistics:
+        yield Violation(rule="allow_exact_statistics", allowed="no exact statistics", wanted=f"{len(exact)} analyses")
+    promises = statistics_promises(manifest)
+    if promises and not policy.allow_private_statistics:
+        wanted = f"{len(promises)} analyses with noise"
+        yield Violation(rule="allow_private_statistics", allowed="no statistics with noise", wanted=wanted)
+    if promises and not isinstance(manifest.privacy, PatientLevelPrivacy):
+        yield from _one_of("allowed_noise", policy.allowed_noise, "distributed")
 
 
 def _limits_of_size(policy: SitePolicy, manifest: StudyManifest, site: str) -> Iterator[Violation]:
@@ -98,6 +110,17 @@ def _limits_of_size(policy: SitePolicy, manifest: StudyManifest, site: str) -> I
 
 
 def _limits_of_privacy(policy: SitePolicy, manifest: StudyManifest) -> Iterator[Violation]:
+    yield from _limits_of_training(policy, manifest)
+    promises = statistics_promises(manifest)
+    if promises:
+        # Training and analyses are about the same patients: what they cost together has to fit.
+        yield from _at_most("epsilon_cap_per_study", policy.epsilon_cap_per_study, whole_epsilon(manifest))
+        yield from _at_most("max_delta", policy.max_delta, max(promise.delta for promise in promises))
+        least = min(promise.noise_multiplier for promise in promises)
+        yield from _at_least("min_noise_multiplier", policy.min_noise_multiplier, least)
+
+
+def _limits_of_training(policy: SitePolicy, manifest: StudyManifest) -> Iterator[Violation]:
     match manifest.privacy:
         case NoPrivacy() | SiteLevelPrivacy():
             return  # nothing is promised to a patient; allowed_privacy decides about that

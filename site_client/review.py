@@ -12,6 +12,8 @@ from federation.governance.plain_text import plain
 from federation.governance.proposals import Proposal, SignedProposal
 from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy, SiteLevelPrivacy
+from federation.study.manifest import StudyManifest
+from federation.study.patient_costs import smallest_delta, statistics_promises, whole_epsilon
 from site_client.ledger_room import LedgerRoom
 from site_client.plain_words import cohort_in_words, model_in_words, outcome_in_words, task_in_words, variable_in_words
 from site_client.policy import SitePolicy
@@ -148,6 +150,19 @@ def _computation(proposal: Proposal) -> tuple[str, ...]:
 
 def _privacy(proposal: Proposal, room: LedgerRoom | None) -> tuple[str, ...]:
     manifest = proposal.manifest
+    promises = statistics_promises(manifest)
+    if not promises:
+        return _privacy_of_training(manifest, room)
+    is_told = isinstance(manifest.privacy, PatientLevelPrivacy)
+    together = (
+        f"statistics with noise: {len(promises)} analyses; with everything else that the study promises, epsilon "
+        f"{whole_epsilon(manifest):.4g} with delta {smallest_delta(manifest):.1g} of every patient"
+    )
+    training = tuple(f"training: {fact}" for fact in _privacy_of_training(manifest, room))
+    return (*training, together, *(() if is_told else _room(room)))
+
+
+def _privacy_of_training(manifest: StudyManifest, room: LedgerRoom | None) -> tuple[str, ...]:
     match manifest.privacy:
         case NoPrivacy():
             return ("NO GUARANTEE: what is sent may reveal single patients",)

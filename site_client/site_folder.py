@@ -30,9 +30,12 @@ from federation.privacy.randomness import RandomStreams
 from federation.protocol.ledger_head import LedgerHead
 from federation.study.manifest import StudyManifest, read_sealed
 from site_client.ledger.key_file import read_key
+from site_client.ledger.ledger import Ledger
 from site_client.patient_files import read_patients, write_patients
 from site_client.records_file import RecordsAt
 from site_client.secure_participant import CheckSurvivors, SecureParticipant
+from site_client.statistics.ledger_charges import LedgerCharges
+from site_client.statistics.private_answers import PrivateAnswers
 from site_client.statistics.same_sites import SameSites
 from site_client.statistics.study_statistics import StudyStatistics
 
@@ -144,12 +147,23 @@ class SiteFolder:
             return None
         return SameSites(self.path / "secure" / "statistics.sites").check
 
-    def statistics(self, manifest: StudyManifest, participant: SecureParticipant | None) -> StudyStatistics:
-        """The record side of the study's exact statistics."""
+    def statistics(
+        self,
+        manifest: StudyManifest,
+        participant: SecureParticipant | None,
+        ledger: Ledger | None,
+        streams: RandomStreams,
+    ) -> StudyStatistics:
+        """The record side of the study's statistics; answers with noise are charged to the ledger and kept."""
+        private = PrivateAnswers(
+            folder=self.path / "statistics",
+            charges=None if ledger is None else LedgerCharges(ledger, manifest.digest),
+            streams=streams.child("statistics", str(self.settings()["site"])),
+        )
         settings = self.settings()
         known = "records" in settings
         at = RecordsAt(Path(str(settings["records"])), Path(str(settings["answers"]))) if known else None
-        return StudyStatistics(manifest=manifest, participant=participant, records=at)
+        return StudyStatistics(manifest=manifest, participant=participant, records=at, private=private)
 
     def last_state(self, before_round: int) -> State | None:
         """The algorithm's state after the last round before ``before_round``, or ``None``."""

@@ -27,14 +27,16 @@ def statistics_in_words(manifest: StudyManifest) -> list[str]:
     sites = len(manifest.roster)
     least = max(masked.threshold_of(sites), manifest.aggregation.quorum)
     found = [
-        f"sums for {_analysis(analysis)}{_selection(analysis)}: EXACT, without noise; the aggregator sees only the sum over "
+        f"sums for {_analysis(analysis)}{_selection(analysis)}: {_protection(analysis)}; the aggregator sees only the sum over "
         f"at least {least} of {sites} hospitals"
         for analysis in spec.analyses
     ]
-    limits = (
-        f"of these statistics at most {spec.most_sums} sums, counts of fewer than {spec.threshold} patients hidden; a selection "
-        "that differs from an earlier one by fewer patients of this hospital is refused"
-    )
+    limits = f"of these statistics at most {spec.most_sums} sums"
+    if spec.exact:
+        limits += (
+            f"; of exact ones, counts of fewer than {spec.threshold} patients hidden, and a selection that differs from an earlier "
+            "one by fewer patients of this hospital is refused"
+        )
     difference = (
         "all these sums are over the same hospitals: this one answers for no other set"
         if spec.drop_outs == "wait"
@@ -70,6 +72,17 @@ def _analysis(analysis: AgreedAnalysis) -> str:  # noqa: PLR0911 - one line for 
             return f"the odds ratio of {analysis.exposure} and {analysis.outcome}"
         case _:
             return f"principal components of {_listed(analysis.numbers)}"
+
+
+def _protection(analysis: AgreedAnalysis) -> str:
+    promise = analysis.privacy
+    if promise is None:
+        return "EXACT, without noise"
+    times = "once" if promise.releases == 1 else f"{promise.releases} times"
+    return (
+        f"{times}, each patient's part is bounded and this hospital adds a share of the noise; only the sum has all of it. All of "
+        f"them together: {promise.guarantee()}, charged to the ledger before the answer leaves, and no answer beyond them"
+    )
 
 
 def _selection(analysis: AgreedAnalysis) -> str:

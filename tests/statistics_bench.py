@@ -11,7 +11,7 @@ import numpy as np
 from experiments.analyse_plans import plan
 from experiments.analyse_records import AnalysedStudy
 from experiments.analyse_settings import read_settings
-from experiments.analyse_sites import open_analyst
+from experiments.analyse_sites import noise_shares, open_analyst
 from federation.data.cohort import CohortDefinition
 from federation.data.contract import DataContract
 from federation.errors import TransportError
@@ -164,7 +164,8 @@ def analyse(
         analyst.sums.sums_per_agreement = sums_per_agreement
     for site, is_lost in (loses or {}).items():
         analyst.sums.links[site] = Lossy(analyst.sums.links[site], is_lost)
-    return analyst.run(plan(settings, study.contract))
+    shares = noise_shares(study, is_masked=settings.aggregation == "masked")
+    return analyst.run(plan(settings, study.contract, shares=shares))
 
 
 def close(found: object, expected: object, tolerance: float) -> bool:

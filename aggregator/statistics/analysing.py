@@ -10,15 +10,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from aggregator.statistics.earlier_counts import EarlierCounts
 from aggregator.statistics.links import Sums
+from aggregator.statistics.private_analysing import PrivateAnalyst
 from federation.data.contract import DataContract
 from federation.errors import QuorumError
 from federation.statistics.agreed import Agreed
 from federation.statistics.counts import CountStep
 from federation.statistics.disclosure import check_total
+from federation.statistics.private.plans import PrivatePlan, plan_of
 from federation.statistics.requests import Selection, StatisticsTerms, StepRequest
 from federation.statistics.result import AnalysisResult, Findings
 from federation.statistics.step import Solver, Step
@@ -35,11 +38,13 @@ class Analysis:
         name: Of the analysis.
         selection: Of patients.
         solver: From the number of patients to the solver.
+        private: Its releases, if it is one with privacy; the solver is not used then.
     """
 
     name: str
     selection: Selection
     solver: Callable[[int], Solver[Findings]] = field(repr=False)
+    private: PrivatePlan | None = field(default=None, repr=False)
 
 
 def analysis_of(agreed: Agreed, contract: DataContract, *, threshold: int) -> Analysis:
@@ -54,6 +59,7 @@ def analysis_of(agreed: Agreed, contract: DataContract, *, threshold: int) -> An
         name=str(agreed.as_data()["kind"]),
         selection=agreed.selection,
         solver=lambda patients: agreed.solver(contract, patients=patients, threshold=threshold),
+        private=None if agreed.privacy is None else plan_of(agreed, contract),
     )
 
 
@@ -72,6 +78,8 @@ class Analyst:
     sums: Sums
     earlier: EarlierCounts
     next_number: int = 1
+    folder: Path | None = None
+    """Where opened releases of analyses with privacy are kept; ``None``: nowhere."""
     _active: list[str] = field(default_factory=list[str], init=False)
     _left_out: dict[str, str] = field(default_factory=dict[str, str], init=False)
     _taken: int = field(default=0, init=False)
@@ -84,6 +92,8 @@ class Analyst:
             QuorumError: If too few sites answer.
             CohortiumError: As the solver, and whatever a site refuses for.
         """
+        if analysis.private is not None:
+            return self._run_private(analysis, analysis.private)
         self._active, self._left_out, self._taken = list(self.terms.sites), {}, 0
         while True:
             attempt = self._attempt(analysis)
@@ -101,6 +111,13 @@ class Analyst:
                 notes=findings.notes,
                 steps=self._taken,
             )
+
+    def _run_private(self, analysis: Analysis, plan: PrivatePlan) -> AnalysisResult:
+        analyst = PrivateAnalyst(terms=self.terms, sums=self.sums, next_number=self.next_number, folder=self.folder)
+        try:
+            return analyst.run(analysis.name, analysis.selection, plan)
+        finally:
+            self.next_number = analyst.next_number
 
     def _attempt(self, analysis: Analysis) -> tuple[int, Findings] | None:
         """Patients and findings; nothing if a sum lacks sites of the sums before."""

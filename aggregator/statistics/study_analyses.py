@@ -58,6 +58,7 @@ def _kept_or_taken(
         sums=taken,
         earlier=EarlierCounts(path=folder / "totals.json", threshold=spec.threshold),
         next_number=taken.last_number + 1,
+        folder=folder,
     )
     found: AnalysisResult | None = None
     error = reason = ""

@@ -16,6 +16,7 @@ from federation.data.contract import DataContract
 from federation.documents import Document
 from federation.errors import ManifestError
 from federation.statistics.counts import CountStep
+from federation.statistics.private.promise import StatisticsPrivacy
 from federation.statistics.requests import Selection
 from federation.statistics.result import Findings
 from federation.statistics.step import Solver, Step
@@ -30,6 +31,8 @@ class Agreed(Document):
     """Of the analysis in its study, and of the files of its result."""
     selection: Selection = Selection()
     """Of whose records. What must be known is fixed here, so that all sums of the analysis are of the same patients."""
+    privacy: Annotated[StatisticsPrivacy | None, Field(exclude_if=lambda promise: promise is None)] = None
+    """The promise to patients; ``None``: exact sums, and the field is not in the canonical bytes."""
 
     @abstractmethod
     def variables(self) -> frozenset[str]:
@@ -50,7 +53,9 @@ class Agreed(Document):
         """
 
     def allows(self, step: Step, contract: DataContract) -> bool:
-        """Whether the analysis may ask for a step. Patients are counted before every analysis."""
+        """Whether the analysis may ask for a step without noise. Patients are counted before every such analysis."""
+        if self.privacy is not None:
+            return False
         if isinstance(step, CountStep):
             return True
         asked = step.fixed()

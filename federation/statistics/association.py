@@ -8,7 +8,7 @@ table.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ _PARTS = ("r", "s", "pr", "ps_qr", "qs", "observed", "expected", "variance")
 class MantelHaenszelStep(Step):
     """What the two-by-two table of each site adds."""
 
+    is_additive: ClassVar[bool] = False
     kind: Literal["mantel_haenszel"] = "mantel_haenszel"
     exposure: VariableName
     outcome: VariableName

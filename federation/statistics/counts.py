@@ -30,3 +30,7 @@ class CountStep(Step):
         """See :meth:`shapes`."""
         patients = columns.records if columns.patients is None else columns.patients
         return {"patients": np.array(float(patients)), "sites": np.array(float(columns.records > 0))}
+
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """One for each record. How many sites have patients is no sum over patients, and is not among the parts."""
+        return {"patients": np.ones(columns.records)}

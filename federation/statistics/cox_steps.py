@@ -92,6 +92,7 @@ class CoxRiskStep(Step):
 class CoxLikelihoodStep(Step):
     """The partial likelihood within each site, at the exact times."""
 
+    is_additive: ClassVar[bool] = False
     chosen: ClassVar[frozenset[str]] = frozenset({"coefficients"})
     kind: Literal["cox_likelihood"] = "cox_likelihood"
     survival: Survival

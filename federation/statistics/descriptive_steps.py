@@ -59,6 +59,13 @@ class MomentStep(Step):
             "powers": np.array([[float(np.sum(values**power)) for power in (1, 2, 3)] for values in known]),
         }
 
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """Zeros where a number is missing."""
+        values = np.stack([(columns.values[of.variable] - of.centre) / of.scale for of in self.numbers], axis=1)
+        known = ~np.isnan(values)
+        values = np.where(known, values, 0.0)
+        return {"known": known.astype(np.float64), "powers": np.stack([values, values**2, values**3], axis=2)}
+
 
 class Grid(Document):
     """Agreed bins of one number: ``bins`` of one width from ``start`` on; values beyond are counted in the outermost."""
@@ -93,6 +100,14 @@ class HistogramStep(Step):
         values = columns.values[self.grid.variable]
         places = self.grid.places(values[~np.isnan(values)])
         return {"counts": np.bincount(places, minlength=self.grid.bins).astype(np.float64)}
+
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """One in the own bin; nothing if the number is missing."""
+        values = columns.values[self.grid.variable]
+        known = np.flatnonzero(~np.isnan(values))
+        counts = np.zeros((columns.records, self.grid.bins))
+        counts[known, self.grid.places(values[known])] = 1.0
+        return {"counts": counts}
 
 
 class Levels(Document):
@@ -137,4 +152,15 @@ class LevelCountStep(Step):
             check_codes(item, codes)
         counts = np.zeros(tuple(item.levels for item in self.coded))
         np.add.at(counts, tuple(known), 1.0)
+        return {"counts": counts}
+
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """One in the own cell; nothing if a level is missing."""
+        values = np.stack([columns.values[item.variable] for item in self.coded])
+        known = np.flatnonzero(~np.isnan(values).any(axis=0))
+        codes = values[:, known].astype(np.int64)
+        for item, own in zip(self.coded, codes, strict=True):
+            check_codes(item, own)
+        counts = np.zeros((columns.records, *(item.levels for item in self.coded)))
+        counts[(known, *codes)] = 1.0
         return {"counts": counts}

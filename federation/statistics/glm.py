@@ -78,7 +78,7 @@ def fit(model: RegressionModel, *, patients: int, threshold: int, ridge: float =
     check_columns_are_safe(first["gram"], model.design, patients=patients, threshold=threshold)
     if ridge == 0:
         check_columns(first["gram"], names)
-    penalty = _penalty(model, ridge)
+    penalty = penalty_of(model, ridge)
     coefficients = _start(model, first)
     sums = yield _at(model, coefficients)
     for steps in range(1, 1000):
@@ -160,7 +160,8 @@ def _start(model: RegressionModel, first: Sums) -> FloatArray:
     return start
 
 
-def _penalty(model: RegressionModel, ridge: float) -> FloatArray:
+def penalty_of(model: RegressionModel, ridge: float) -> FloatArray:
+    """``[p]`` the penalty of each scaled column's squared coefficient, twice; the intercept has none."""
     scales = np.array([column.scale for column in model.design.columns])
     penalty = ridge / scales**2
     if model.design.intercept is not None:
@@ -176,10 +177,7 @@ def _finished(model: RegressionModel, sums: Sums, coefficients: FloatArray, *, p
     """Coefficients, covariance and deviance of the plain columns and outcomes."""
     scale, back = model.outcome_scale, model.design.unscaled()
     unit = scale if model.family == "linear" else 1.0
-    plain = unit * (back @ coefficients)
-    place = model.design.intercept
-    if place is not None:
-        plain[place] += model.outcome_centre + (np.log(scale) if model.family == "gamma" else 0.0)
+    plain = plain_coefficients(model, coefficients)
     degrees = patients - len(coefficients)
     pearson, deviance = float(sums["pearson"]) * unit**2, float(sums["deviance"]) * unit**2
     dispersion = pearson / degrees if model.family in HAS_DISPERSION else 1.0
@@ -201,6 +199,16 @@ def _finished(model: RegressionModel, sums: Sums, coefficients: FloatArray, *, p
         degrees=degrees,
         scaled=coefficients,
     )
+
+
+def plain_coefficients(model: RegressionModel, scaled: FloatArray) -> FloatArray:
+    """``[p]`` coefficients of the plain columns and outcomes from those of the scaled ones."""
+    scale = model.outcome_scale
+    plain = (scale if model.family == "linear" else 1.0) * (model.design.unscaled() @ scaled)
+    place = model.design.intercept
+    if place is not None:
+        plain[place] += model.outcome_centre + (np.log(scale) if model.family == "gamma" else 0.0)
+    return plain
 
 
 def _likelihood_ratio(model: RegressionModel, large: Fit, small: Fit) -> Table:

@@ -95,8 +95,16 @@ class CrossProductStep(Step):
     def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
         """See :meth:`shapes`."""
         design, outcome, shift = self.model.data(columns)
-        exposure = np.exp(np.clip(shift, -30, 30)) if self.model.family in {"poisson", "gamma"} else shift
-        return {"gram": design.T @ design, "outcome": outcome.sum(), "exposure": exposure.sum()}
+        return {"gram": design.T @ design, "outcome": outcome.sum(), "exposure": self._exposure(shift).sum()}
+
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """See :meth:`shapes`."""
+        design, outcome, shift = self.model.data(columns)
+        gram = design[:, :, None] * design[:, None, :]
+        return {"gram": gram, "outcome": outcome, "exposure": self._exposure(shift)}
+
+    def _exposure(self, shift: FloatArray) -> FloatArray:
+        return np.exp(np.clip(shift, -30, 30)) if self.model.family in {"poisson", "gamma"} else shift
 
 
 class ScoreStep(Step):
@@ -118,16 +126,38 @@ class ScoreStep(Step):
 
     def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
         """See :meth:`shapes`."""
+        design, residual, found = self._at(columns)
+        return {
+            "information": design.T @ (design * found["weights"][:, None]),
+            "score": design.T @ (found["factors"] * residual),
+            **{name: found[name].sum() for name in ("deviance", "pearson", "base")},
+        }
+
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """See :meth:`shapes`."""
+        design, residual, found = self._at(columns)
+        return {
+            "information": design[:, :, None] * design[:, None, :] * found["weights"][:, None, None],
+            "score": design * (found["factors"] * residual)[:, None],
+            **{name: found[name] for name in ("deviance", "pearson", "base")},
+        }
+
+    def _at(self, columns: Columns) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
+        """``[R, p]`` design, ``[R]`` residuals, and of each record its weights and its parts of the likelihood."""
         family = self.model.family
         design, outcome, shift = self.model.data(columns)
         mean = mean_of(family, design @ np.array(self.coefficients) + shift)
         weights, factors = weights_of(family, mean)
         residual = outcome - mean
         variance = np.maximum(variance_of(family, mean), np.finfo(float).tiny)
-        return {
-            "information": design.T @ (design * weights[:, None]),
-            "score": design.T @ (factors * residual),
-            "deviance": deviance_of(family, outcome, mean).sum(),
-            "pearson": np.minimum(residual**2 / variance, 1e9).sum(),
-            "base": base_likelihood(family, outcome).sum(),
-        }
+        return (
+            design,
+            residual,
+            {
+                "weights": weights,
+                "factors": factors,
+                "deviance": deviance_of(family, outcome, mean),
+                "pearson": np.minimum(residual**2 / variance, 1e9),
+                "base": base_likelihood(family, outcome),
+            },
+        )

@@ -36,6 +36,7 @@ class SiteEstimateStep(Step):
     Estimates are those of the scaled column, so that the sums of all studies are of about the same size.
     """
 
+    is_additive: ClassVar[bool] = False
     chosen: ClassVar[frozenset[str]] = frozenset({"between", "centre", "unit"})
     kind: Literal["site_estimate"] = "site_estimate"
     model: RegressionModel
@@ -70,6 +71,7 @@ class SiteEstimateStep(Step):
 class SitePrecisionStep(Step):
     """The mean precision of the sites' own estimates, which becomes the unit of weight."""
 
+    is_additive: ClassVar[bool] = False
     kind: Literal["site_precision"] = "site_precision"
     model: RegressionModel
     column: int

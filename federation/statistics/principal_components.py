@@ -47,6 +47,11 @@ class CovarianceStep(Step):
         values = np.column_stack([number.known(columns) for number in self.numbers])
         return {"sums": values.sum(axis=0), "products": values.T @ values}
 
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """See :meth:`shapes`."""
+        values = np.stack([(columns.values[of.variable] - of.centre) / of.scale for of in self.numbers], axis=1)
+        return {"sums": values, "products": values[:, :, None] * values[:, None, :]}
+
 
 def principal_components(
     numbers: tuple[Scaled, ...], *, patients: int, components: int, standardises: bool
@@ -89,10 +94,11 @@ def principal_components(
     spread = np.sqrt(variances)
     units = np.array([number.scale for number in numbers])
     matrix = scaled / np.outer(spread, spread) if standardises else scaled * np.outer(units, units)
-    return _decomposed(matrix, names, components=components, standardises=standardises)
+    return decomposed(matrix, names, components=components, standardises=standardises)
 
 
-def _decomposed(matrix: FloatArray, names: list[str], *, components: int, standardises: bool) -> Findings:
+def decomposed(matrix: FloatArray, names: list[str], *, components: int, standardises: bool) -> Findings:
+    """Tables of the leading eigenvectors of a covariance or correlation matrix."""
     roots, vectors = np.linalg.eigh(matrix)
     order = np.argsort(-roots, kind="stable")[:components]
     chosen = vectors[:, order]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
+
+from pydantic import Field
 
 from federation.documents import Document
 from federation.errors import InvalidInputError
@@ -37,6 +40,26 @@ class Table(Document):
         return [float(cell) if isinstance(cell, int | float) else math.nan for cell in self.column(name)]
 
 
+class Promise(Document):
+    """What an analysis with privacy promised every patient of every site, for the patient to be in the records or not."""
+
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    """Of one release: standard deviation of the noise over the norm of a patient's vector, with the fewest sites."""
+    releases: int
+    """Noisy sums that the promise is for."""
+    clipping: float
+    """Factor of the public bounds."""
+
+    def __str__(self) -> str:
+        sums = "sum" if self.releases == 1 else "sums"
+        return (
+            f"epsilon {self.epsilon:g} with delta {self.delta:g} per patient over {self.releases} noisy {sums}, noise multiplier "
+            f"{self.noise_multiplier:.4g}, bounds times {self.clipping:g}"
+        )
+
+
 class AnalysisResult(Document):
     """The result of one analysis."""
 
@@ -51,6 +74,8 @@ class AnalysisResult(Document):
     notes: tuple[str, ...] = ()
     steps: int = 0
     """Sums that were taken."""
+    privacy: Annotated[Promise | None, Field(exclude_if=lambda promise: promise is None)] = None
+    """``None``: exact sums."""
 
     def table(self, name: str) -> Table:
         """The table of that name.

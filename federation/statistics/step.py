@@ -46,6 +46,11 @@ class Columns:
     patients: int | None = None
     genotypes: Genotypes | None = field(default=None, repr=False)
 
+    def rows(self, start: int, stop: int) -> Columns:
+        """Some records, without genotypes."""
+        values = {name: column[start:stop] for name, column in self.values.items()}
+        return Columns(values=values, records=len(range(self.records)[start:stop]))
+
 
 class Step(Document):
     """What every site is asked."""
@@ -54,6 +59,9 @@ class Step(Document):
     """Fields that follow from earlier sums, such as coefficients; a study fixes all the others in advance."""
     is_whole: ClassVar[bool] = False
     """Whether all numbers are counts, for which one 64-bit number each is enough."""
+    is_additive: ClassVar[bool] = True
+    """Whether the parts are sums over patients. Those of a site's own fit or test are not, and nothing bounds what one patient does
+    to them: they have no version with privacy."""
 
     def fixed(self) -> dict[str, object]:
         """What a study fixed of this step. Two steps with the same fixed part ask about the same quantities."""
@@ -70,6 +78,23 @@ class Step(Document):
     @abstractmethod
     def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
         """The parts, over the records of one site. Adding up the answers of two sites gives that of both together."""
+
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """``[R, *shape]`` of each part: what each record adds to it. Slow where a step has no way of its own.
+
+        Raises:
+            InvalidInputError: If the parts are no sums over patients.
+        """
+        if not self.is_additive:
+            raise InvalidInputError(
+                "expected a step that is a sum over patients, got one of sites' own estimates",
+                remedy="with privacy use grid=... or strata=VARIABLE instead of strata by site, and glm instead of meta",
+            )
+        each = [self.summarise(columns.rows(place, place + 1)) for place in range(columns.records)]
+        return {
+            name: np.array([np.asarray(parts[name], dtype=np.float64) for parts in each]).reshape(-1, *shape)
+            for name, shape in self.shapes().items()
+        }
 
     @property
     def length(self) -> int:

@@ -9,7 +9,7 @@ Axis names: R records, S strata, G groups, K points from 0 on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +128,17 @@ class RiskTableStep(Step):
             np.add.at(found["entering"], (*place, self.grid.starts(entry)), 1.0)
         return found
 
+    def per_patient(self, columns: Columns) -> Mapping[str, FloatArray]:
+        """One at the own end, one if it is an event, one at the entry."""
+        time, event, entry = self.survival.read(columns)
+        place = (np.arange(columns.records), codes_of(self.strata, columns), codes_of(self.group, columns))
+        found = {name: np.zeros((columns.records, *shape)) for name, shape in self.shapes().items()}
+        found["events"][(*place, self.grid.ends(time))] = event
+        found["leaving"][(*place, self.grid.ends(time))] = 1.0
+        if entry is not None:
+            found["entering"][(*place, self.grid.starts(entry))] = 1.0
+        return found
+
 
 def at_risk(leaving: FloatArray, entering: FloatArray | None) -> FloatArray:
     """``[..., K]`` how many are observed up to each point and entered before it."""
@@ -141,6 +152,7 @@ def at_risk(leaving: FloatArray, entering: FloatArray | None) -> FloatArray:
 class LogRankStep(Step):
     """Observed and expected events of each group with risk sets within the site, at the exact times."""
 
+    is_additive: ClassVar[bool] = False
     kind: Literal["log_rank"] = "log_rank"
     survival: Survival
     group: Levels

@@ -181,6 +181,7 @@ class StudyManifest(StudyTerms):
             cohort=self.cohort,
             aggregation=self.aggregation,
             privacy=self.privacy,
+            sites=len(self.roster),
         )
         if refused is not None:
             message = f"statistics: {refused}"

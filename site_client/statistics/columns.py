@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -10,6 +11,8 @@ from federation.data.contract import (
     Binary,
     Categorical,
     DataContract,
+    ExcludeMissing,
+    ForbidMissing,
     ImputeMissing,
     Ordinal,
     Outcome,
@@ -29,7 +32,9 @@ _ANY: Final = ImputeMissing(value=0)
 """Stands for "may be missing" while records are selected; nothing is imputed by it."""
 
 
-def selected_records(records: Records, *, terms: StatisticsTerms, selection: Selection) -> Records:
+def selected_records(
+    records: Records, *, terms: StatisticsTerms, selection: Selection, is_private: bool = False
+) -> Records:
     """The patients of an analysis, one record each unless the terms take several.
 
     Which of a patient's records are kept is decided by a keyed hash that no value influences.
@@ -38,13 +43,18 @@ def selected_records(records: Records, *, terms: StatisticsTerms, selection: Sel
         records: All of the site, as a source gives them.
         terms: Contract and cohort.
         selection: Of the analysis.
+        is_private: Whether the sums carry noise. A record that cannot be used is then left out in silence: an error would tell of
+            one patient.
 
     Raises:
         RecordsError: A needed value is missing that the contract forbids to be missing, or a code is unknown.
         ManifestError: A criterion or a variable does not fit the contract.
     """
     contract = terms.contract
-    _check_codes(records, contract)
+    if is_private:
+        records, contract = _without_strange(records, contract), _tolerant(contract)
+    else:
+        _check_codes(records, contract)
     definition = terms.cohort.model_copy(
         update={
             "inclusion": (*terms.cohort.inclusion, *selection.where),
@@ -85,6 +95,29 @@ def _names(outcome: Outcome) -> set[str]:
 
 def _may_be_missing(variable: _Kind) -> _Kind:
     return variable.model_copy(update={"missing": _ANY})
+
+
+def _tolerant(contract: DataContract) -> DataContract:
+    """The contract with records left out where it would have an error."""
+
+    def leaves_out(variable: _Kind) -> _Kind:
+        is_forbidden = isinstance(getattr(variable, "missing", None), ForbidMissing)
+        return variable.model_copy(update={"missing": ExcludeMissing()}) if is_forbidden else variable
+
+    variables = tuple(leaves_out(variable) for variable in contract.variables)
+    return contract.model_copy(update={"variables": variables, "outcome": leaves_out(contract.outcome)})
+
+
+def _without_strange(records: Records, contract: DataContract) -> Records:
+    """Codes that the contract lacks, and infinity, are missing."""
+    values = dict(records.values)
+    for variable in contract.columns:
+        column, levels = values[variable.name], _num_levels(variable)
+        strange = np.isinf(column)
+        if levels is not None:
+            strange |= (column < 0) | (column >= levels) | (column != np.rint(column))
+        values[variable.name] = np.where(strange, np.nan, column)
+    return replace(records, values=values)
 
 
 def _check_codes(records: Records, contract: DataContract) -> None:

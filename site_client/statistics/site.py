@@ -10,6 +10,7 @@ from federation.protocol.messages import SecureSumRequest
 from federation.protocol.secure_sum.contributing import Numbers
 from federation.protocol.secure_sum.terms import KeyBatch
 from federation.statistics import wide_sums
+from federation.statistics.private.step import PrivateStep
 from federation.statistics.requests import Selection, StatisticsTerms, StepRequest
 from federation.statistics.step import Columns
 from federation.statistics.wide_sums import Words
@@ -18,6 +19,7 @@ from site_client.patients import Records
 from site_client.secure_participant import SecureParticipant
 from site_client.statistics.columns import as_columns, selected_records
 from site_client.statistics.earlier_selections import EarlierSelections
+from site_client.statistics.private_answers import PrivateAnswers
 
 PURPOSE: Final = "statistics"
 """Keys of these sums are for nothing else."""
@@ -33,6 +35,7 @@ class StatisticsSite:
         earlier: The memory of what was answered.
         genotypes: Of the site's patients, if the study has any.
         participant: Of secure sums; ``None``: answers are open, which only public and generated records allow.
+        private: Answers with noise, each given once.
     """
 
     records: Records = field(repr=False)
@@ -40,7 +43,8 @@ class StatisticsSite:
     earlier: EarlierSelections
     participant: SecureParticipant | None = field(default=None, repr=False)
     genotypes: SiteGenotypes | None = field(default=None, repr=False)
-    _known: tuple[Selection, Columns] | None = field(default=None, init=False, repr=False)
+    private: PrivateAnswers = field(default_factory=PrivateAnswers, repr=False)
+    _known: tuple[Selection, bool, Columns] | None = field(default=None, init=False, repr=False)
 
     @property
     def site(self) -> str:
@@ -95,6 +99,8 @@ class StatisticsSite:
     def _words(self, request: StepRequest) -> Words:
         if request.terms != self.terms.digest:
             raise TransportError("expected a request under this study's terms, got one of others")
+        if isinstance(request.step, PrivateStep):
+            return self._noisy_words(request, request.step)
         try:
             return request.step.words(self._columns(request.selection))
         except RecordsError as failure:
@@ -107,13 +113,24 @@ class StatisticsSite:
                 remedy=failure.remedy,
             ) from failure
 
-    def _columns(self, selection: Selection) -> Columns:
+    def _noisy_words(self, request: StepRequest, step: PrivateStep) -> Words:
+        """The noise is the guard: comparing the selection with earlier ones would tell of patients, so it is not."""
+        if self.terms.records_per_patient != 1:
+            raise PrivacyRefusedError(
+                "expected one record of each patient in sums with privacy, got terms that take several",
+                remedy="take such analyses without privacy",
+                reason="several_records",
+            )
+        return self.private.words(request, step, lambda: self._columns(request.selection, is_private=True))
+
+    def _columns(self, selection: Selection, *, is_private: bool = False) -> Columns:
         """Of the latest selection, which all steps of an analysis share."""
-        if self._known is None or self._known[0] != selection:
-            chosen = selected_records(self.records, terms=self.terms, selection=selection)
-            self.earlier.admit(chosen, terms=self.terms)
+        if self._known is None or self._known[:2] != (selection, is_private):
+            chosen = selected_records(self.records, terms=self.terms, selection=selection, is_private=is_private)
+            if not is_private:
+                self.earlier.admit(chosen, terms=self.terms)
             columns = as_columns(chosen, terms=self.terms, selection=selection)
             if self.genotypes is not None:
                 columns = replace(columns, genotypes=self.genotypes.of(chosen.patient_keys))
-            self._known = (selection, columns)
-        return self._known[1]
+            self._known = (selection, is_private, columns)
+        return self._known[2]

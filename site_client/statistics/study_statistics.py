@@ -1,4 +1,4 @@
-"""A site's answers to the exact statistics of a launched study: only agreed steps, only masked, and so many at most."""
+"""A site's answers to the statistics of a launched study: only agreed steps, only masked, and so many at most."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from federation.errors import InternalError, PrivacyRefusedError, TransportError
 from federation.protocol.messages import Envelope, StatisticsReply, StatisticsRequest
 from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.messages import RECEIPT_BYTES
+from federation.statistics.private.step import PrivateStep
 from federation.statistics.requests import StepRequest
 from federation.study.manifest import StudyManifest
 from federation.study.secure_sums import STATISTICS
@@ -16,6 +17,7 @@ from federation.study.statistics_spec import StatisticsSpec
 from site_client.records_file import RecordsAt, read_records
 from site_client.secure_participant import SecureParticipant
 from site_client.statistics.earlier_selections import EarlierSelections
+from site_client.statistics.private_answers import PrivateAnswers
 from site_client.statistics.site import StatisticsSite
 
 _LARGEST_STEP = 2**24
@@ -29,11 +31,13 @@ class StudyStatistics:
         manifest: What was agreed.
         participant: Masks what leaves.
         records: The site's, with its memory of earlier selections over all its studies.
+        private: Where answers with noise are charged and kept.
     """
 
     manifest: StudyManifest
     participant: SecureParticipant | None
     records: RecordsAt | None
+    private: PrivateAnswers
 
     def answer(self, header: StatisticsRequest, envelope: Envelope) -> bytes:
         """Answer one step.
@@ -80,6 +84,8 @@ class StudyStatistics:
                 remedy="propose a version of the study with that analysis",
                 reason="not_agreed",
             )
+        if isinstance(request.step, PrivateStep) and self.private.charges is None:
+            raise InternalError("expected a ledger to charge noisy statistics to, got none")
 
     def _check_length(self, masked: bytes, request: StepRequest) -> None:
         """The gate's last look: masked words of the step's length, and nothing beside them."""
@@ -98,4 +104,5 @@ class StudyStatistics:
             terms=spec.terms(manifest.contract, manifest.cohort, sites),
             earlier=EarlierSelections(folder=self.records.answers, threshold=spec.threshold, key=self.participant.site),
             participant=self.participant,
+            private=self.private,
         )

@@ -97,7 +97,7 @@ class SiteFolder:
             "identity": None if identity is None else str(identity.resolve()),
         }
         if records is not None:
-            settings |= {"records": str(records.file.resolve()), "answers": str(records.answers.resolve())}
+            settings |= records.as_settings()
         write_durably(path / "site.json", json.dumps(settings).encode())
         write_durably(path / "manifest.json", manifest.sealed().encode())
         return folder
@@ -107,7 +107,7 @@ class SiteFolder:
         return read_sealed((self.path / "manifest.json").read_bytes())
 
     def settings(self) -> dict[str, str | int | None]:
-        """``site``, ``seed``, ``patients``, ``ledger``, ``identity``; with statistics ``records`` and ``answers``."""
+        """``site``, ``seed``, ``patients``, ``ledger``, ``identity``; with statistics those of :class:`RecordsAt`."""
         return json.loads((self.path / "site.json").read_text())
 
     def participant(self, streams: RandomStreams) -> SecureParticipant:
@@ -146,10 +146,9 @@ class SiteFolder:
 
     def statistics(self, manifest: StudyManifest, participant: SecureParticipant | None) -> StudyStatistics:
         """The record side of the study's exact statistics."""
-        settings = self.settings()
-        known = "records" in settings
-        at = RecordsAt(Path(str(settings["records"])), Path(str(settings["answers"]))) if known else None
-        return StudyStatistics(manifest=manifest, participant=participant, records=at)
+        return StudyStatistics(
+            manifest=manifest, participant=participant, records=RecordsAt.from_settings(self.settings())
+        )
 
     def last_state(self, before_round: int) -> State | None:
         """The algorithm's state after the last round before ``before_round``, or ``None``."""

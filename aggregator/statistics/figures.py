@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from aggregator.report.figures import DASHES, INK, PALETTE, QUIET, Axes, draw_png, draw_svg, legend_below
+from aggregator.statistics.genotype_figures import genotype_figure_files
 from federation.errors import InvalidInputError
 from federation.statistics.result import AnalysisResult, Cell, StudyAnalysis, Table
 
@@ -16,6 +17,9 @@ _FRAME: Final = 110.0
 
 FIGURES: Final = {"kaplan_meier": "survival", "cox": "coefficients", "glm": "coefficients"}
 """Analysis to the name of its figure; the others have tables only."""
+
+AS_TABLES: Final = ("association", "weights")
+"""Tables that are files of their own, since other programs read them."""
 
 
 def figure_files(result: AnalysisResult) -> dict[str, bytes]:
@@ -31,9 +35,14 @@ def figure_files(result: AnalysisResult) -> dict[str, bytes]:
 def analysis_files(analysis: StudyAnalysis) -> dict[str, bytes]:
     """File name to content of an analysis of a launched study: what it found, or why it found nothing, and its figure."""
     files = {f"{analysis.name}.json": analysis.model_dump_json(indent=1).encode()}
-    if analysis.result is not None:
-        drawn = figure_files(analysis.result)
+    result = analysis.result
+    if result is not None:
+        drawn = figure_files(result)
         files |= {f"{analysis.name}{Path(name).suffix}": content for name, content in drawn.items()}
+        others = genotype_figure_files(result)
+        files |= {f"{analysis.name}-{name}": content for name, content in others.items()}
+        tables = [table for table in result.tables if table.name in AS_TABLES]
+        files |= {f"{analysis.name}-{table.name}.tsv": table.as_tsv() for table in tables}
     return files
 
 

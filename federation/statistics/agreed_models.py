@@ -10,6 +10,7 @@ from federation.data.contract import Continuous, DataContract, Integer
 from federation.errors import ConfigurationError
 from federation.identifiers import VariableName
 from federation.statistics.agreed import Agreed
+from federation.statistics.agreed_genotypes import AgreedVariants
 from federation.statistics.agreed_tables import (
     AgreedComponents,
     AgreedCrossTable,
@@ -211,7 +212,8 @@ AgreedAnalysis = Annotated[
     | AgreedLogRank
     | AgreedCox
     | AgreedOddsRatio
-    | AgreedComponents,
+    | AgreedComponents
+    | AgreedVariants,
     Field(discriminator="kind"),
 ]
 """Every analysis that a study can agree on, told apart by its ``kind``."""

@@ -11,6 +11,7 @@ from federation.data.contract import DataContract
 from federation.documents import Document
 from federation.errors import CohortiumError
 from federation.privacy.promise import NoPrivacy
+from federation.statistics.agreed_genotypes import one_list
 from federation.statistics.agreed_models import AgreedAnalysis
 from federation.statistics.disclosure import DEFAULT_THRESHOLD
 from federation.statistics.requests import StatisticsTerms, StepRequest
@@ -75,6 +76,7 @@ def reason_against(
     try:
         for analysis in spec.analyses:
             analysis.check_against(contract)
+        one_list(spec.analyses)
     except CohortiumError as misfit:
         return misfit.message
     return None

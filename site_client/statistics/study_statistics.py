@@ -13,6 +13,7 @@ from federation.statistics.requests import StepRequest
 from federation.study.manifest import StudyManifest
 from federation.study.secure_sums import STATISTICS
 from federation.study.statistics_spec import StatisticsSpec
+from site_client.genotypes.agreed import study_genotypes
 from site_client.records_file import RecordsAt, read_records
 from site_client.secure_participant import SecureParticipant
 from site_client.statistics.earlier_selections import EarlierSelections
@@ -93,9 +94,11 @@ class StudyStatistics:
         if spec is None or self.participant is None or self.records is None:
             raise InternalError("expected records, keys and a memory of answers in a study with statistics")
         sites = tuple(entry.site for entry in manifest.roster)
+        records = read_records(self.records.file)
         return StatisticsSite(
-            records=read_records(self.records.file),
+            records=records,
             terms=spec.terms(manifest.contract, manifest.cohort, sites),
             earlier=EarlierSelections(folder=self.records.answers, threshold=spec.threshold, key=self.participant.site),
             participant=self.participant,
+            genotypes=study_genotypes(spec, self.records, site=records.site, patients=records.patient_keys.tolist()),
         )

@@ -35,6 +35,9 @@ def launch(
     proposal: Annotated[Path, typer.Argument(metavar="PROPOSAL", help="The signed proposal.")],
     approvals: Annotated[list[Path], typer.Argument(metavar="APPROVAL...", help="The sites' signed decisions.")],
     *,
+    variants: Annotated[
+        Path | None, typer.Option("--variants", help="The list of variants (.bim) of an association study.")
+    ] = None,
     home: _Home = DEFAULT_HOME,
     as_json: _Json = False,
 ) -> None:
@@ -45,7 +48,7 @@ def launch(
     from aggregator.host.launching import launch as launch_study
 
     layout = _layout(home)
-    place = launch_study(layout, proposal, approvals, now=_now())
+    place = launch_study(layout, proposal, approvals, now=_now(), variants=variants)
     _done(place, "launched", as_json=as_json)
 
 

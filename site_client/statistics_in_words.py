@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from federation.statistics.agreed_genotypes import AgreedVariants, one_list
 from federation.statistics.agreed_models import (
     AgreedAnalysis,
     AgreedCox,
@@ -17,6 +18,11 @@ from federation.study.manifest import StudyManifest
 from site_client.plain_words import criterion_in_words
 
 _FAMILIES: Final = {"linear": "linear", "logistic": "logistic", "poisson": "Poisson", "gamma": "gamma"}
+
+_TELLS_WHO: Final = (
+    "results on many genetic variants tell, to somebody who knows a person's genotypes from elsewhere, whether that person is among "
+    "the patients; no single genotype leaves this hospital"
+)
 
 
 def statistics_in_words(manifest: StudyManifest) -> list[str]:
@@ -41,7 +47,8 @@ def statistics_in_words(manifest: StudyManifest) -> list[str]:
         else "if a hospital drops out, or the coordinator says so, the statistics begin again without it: the difference of such "
         "sums shows the coordinator that hospital's own part"
     )
-    return [*found, limits, difference]
+    told = [_TELLS_WHO] if one_list(spec.analyses) is not None else []
+    return [*found, *told, limits, difference]
 
 
 def _analysis(analysis: AgreedAnalysis) -> str:  # noqa: PLR0911 - one line for each kind
@@ -68,8 +75,21 @@ def _analysis(analysis: AgreedAnalysis) -> str:  # noqa: PLR0911 - one line for 
             )
         case AgreedOddsRatio():
             return f"the odds ratio of {analysis.exposure} and {analysis.outcome}"
+        case AgreedVariants():
+            return _variants(analysis)
         case _:
             return f"principal components of {_listed(analysis.numbers)}"
+
+
+def _variants(analysis: AgreedVariants) -> str:
+    beside = sorted(analysis.model.design.variables())
+    components = [f"{analysis.components} components of ancestry"] if analysis.components else []
+    adjusted = f", beside {_listed([*beside, *components])}" if beside or components else ""
+    score = "; the correlations of the strongest with each other" if analysis.clumping is not None else ""
+    return (
+        f"the association of {analysis.num_variants} genetic variants with {analysis.model.outcome}{adjusted}: for each variant "
+        f"counts of genotypes and a test ({analysis.method}){score}"
+    )
 
 
 def _selection(analysis: AgreedAnalysis) -> str:

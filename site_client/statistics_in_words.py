@@ -20,8 +20,8 @@ from site_client.plain_words import criterion_in_words
 _FAMILIES: Final = {"linear": "linear", "logistic": "logistic", "poisson": "Poisson", "gamma": "gamma"}
 
 _TELLS_WHO: Final = (
-    "results on many genetic variants tell, to somebody who knows a person's genotypes from elsewhere, whether that person is among "
-    "the patients; no single genotype leaves this hospital"
+    "results on many genetic variants tell, to somebody who knows a person's genotypes from elsewhere, whether that person is "
+    "among the patients; no single genotype leaves this hospital"
 )
 
 

@@ -53,9 +53,7 @@ def has_variants(folder: Path, agreed: AgreedVariants) -> bool:
     return _path(folder, agreed).is_file()
 
 
-def variant_analysis(
-    study: StudyManifest, agreed: AgreedVariants, *, threshold: int, folder: Path
-) -> Analysis:
+def variant_analysis(study: StudyManifest, agreed: AgreedVariants, *, threshold: int, folder: Path) -> Analysis:
     """An agreed association study as the centre runs it.
 
     Args:

@@ -86,9 +86,7 @@ def gwas_plan(settings: GwasSettings, study: GenotypeStudy) -> Analysis:
     )
 
 
-def agree_variants(
-    settings: GwasSettings, contract: DataContract, listed: VariantList, *, name: str
-) -> AgreedVariants:
+def agree_variants(settings: GwasSettings, contract: DataContract, listed: VariantList, *, name: str) -> AgreedVariants:
     """An association study as data.
 
     Args:

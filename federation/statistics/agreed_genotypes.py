@@ -96,7 +96,7 @@ class AgreedVariants(Agreed):
             case _:
                 return False
 
-    def _allows(self, step: GenotypeStep) -> bool:
+    def _allows(self, step: GenotypeStep) -> bool:  # noqa: PLR0911 - one line for each kind
         if isinstance(step, BlockStep) and step.size > max(self.block, MOST_LINKED if self.clumping else 0):
             return False
         match step:
@@ -110,9 +110,7 @@ class AgreedVariants(Agreed):
                 kind = LinearScanStep if self.method == "linear" else LogisticScanStep
                 return self.method in REGRESSIONS and isinstance(step, kind) and self._allows_scan(step)
             case ComponentStep():
-                return self.components > 0 and self._allows_projection(
-                    step.projection, most=self.components + EXTRA
-                )
+                return self.components > 0 and self._allows_projection(step.projection, most=self.components + EXTRA)
             case LinkageStep():
                 return self.clumping is not None and step.size <= MOST_LINKED
             case _:

@@ -53,9 +53,9 @@ def _agreed_list(path: Path, agreed: AgreedVariants, *, site: str) -> VariantLis
             site=site,
             remedy="get the list from the study's lead, and name it in the mapping (`genotypes.variants`)",
         ) from failure
+    if len(content) > LARGEST_TEXT:
+        raise RecordsUnreadableError(f"expected {path.name} of at most {LARGEST_TEXT} bytes, got more", site=site)
     try:
-        if len(content) > LARGEST_TEXT:
-            raise InvalidInputError(f"expected a list of at most {LARGEST_TEXT} bytes, got more")
         listed = parse_bim(content, name=path.name)
         check_list(listed, agreed)
     except InvalidInputError as failure:

@@ -20,8 +20,8 @@ from federation.errors import (
 from federation.governance.audit_log import read_log
 from federation.protocol.signatures import SigningKey
 from tests.aggregator.host.consortium import Consortium
-from tests.agreed_variants import CONTRACT, agreed_variants
 from tests.aggregator.host.launched_study import approval_of, enrolled, proposal_of, study_of, written
+from tests.agreed_variants import CONTRACT, agreed_variants
 
 
 def now():

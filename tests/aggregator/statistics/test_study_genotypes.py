@@ -36,7 +36,9 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Taken:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_a_launched_study_says_what_the_simulation_says_to_the_last_bit(taken: Taken, tmp_path: Path, name: str) -> None:
+def test_a_launched_study_says_what_the_simulation_says_to_the_last_bit(
+    taken: Taken, tmp_path: Path, name: str
+) -> None:
     genotypes, study, result, _, _ = taken
     found = next(analysis for analysis in result.analyses if analysis.name == name)
     assert found.result is not None, found.reason
@@ -122,6 +124,8 @@ def test_a_site_that_vanishes_half_way_is_left_out_where_that_was_agreed(tmp_pat
 
     found = run(study, tmp_path, Lossy(genotype_agents(tmp_path, genotypes, study), loses=loses)).analyses[0].result
     assert found.left_out == {"hospital-004": "deadline"}
-    alignment = dict(zip(found.table("alignment").column("site"), found.table("alignment").numbers("same"), strict=True))
+    alignment = dict(
+        zip(found.table("alignment").column("site"), found.table("alignment").numbers("same"), strict=True)
+    )
     assert alignment["hospital-004"] == 0
     assert alignment["hospital-001"] > 0

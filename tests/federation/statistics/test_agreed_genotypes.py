@@ -16,7 +16,9 @@ from federation.statistics.genotypes.component_steps import ComponentStep, Linka
 from federation.statistics.genotypes.regression_steps import LinearScanStep, LogisticScanStep
 from federation.statistics.genotypes.scan import covariate_step
 from federation.statistics.genotypes.stratum_steps import StratumStep
-from tests.agreed_variants import CONTRACT, LINEAR as WORDS, agreed_variants, listed_variants
+from tests.agreed_variants import CONTRACT, agreed_variants, listed_variants
+from tests.agreed_variants import LINEAR as WORDS
+
 
 def agreed(*words: str) -> AgreedVariants:
     return agreed_variants(*words)[0]

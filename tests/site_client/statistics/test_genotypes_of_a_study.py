@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.genotypes.bed_writing import write_plink
+from experiments.genotypes.planning import agree_variants
+from experiments.genotypes.settings import read_gwas_settings
 from experiments.genotypes.studies import GenotypeStudy
+from federation.data.contract import DataContract
 from federation.errors import MappingError, PatientKeyError, RecordsUnreadableError
 from federation.protocol.messages import Envelope, Refusal, StatisticsReply, StatisticsRequest, read_envelope
 from federation.statistics.genotype_source import Packed
@@ -20,8 +24,12 @@ from site_client.agent import SiteAgent
 from site_client.genotypes.agreed import study_genotypes
 from site_client.records_file import RecordsAt
 from site_client.sources.mapping import parse_mapping
+from site_client.study_agents import prepare_patients, records_of
+from tests.agreed_variants import listed_variants
 from tests.genotype_study import genotype_agents, genotype_manifest, give_list, small_genotypes
 from tests.masked_study import Lossy, run
+from tests.site_client.hospital_site import Site
+from tests.small_study import contract
 
 SITE = "hospital-001"
 
@@ -126,7 +134,7 @@ variables: {age: {column: age}}
 genotypes: {files: plink/chip, variants: list.bim}
 """
     assert parse_mapping(text).genotypes.files == "plink/chip"
-    with pytest.raises(MappingError, match="genotypes.variants"):
+    with pytest.raises(MappingError, match=r"genotypes\.variants"):
         parse_mapping(text.replace(", variants: list.bim", ""))
 
 
@@ -136,3 +144,47 @@ def test_paths_survive_the_sites_folder(tmp_path: Path) -> None:
     plain = RecordsAt(tmp_path / "r", tmp_path / "a")
     assert RecordsAt.from_settings(plain.as_settings()) == plain
     assert RecordsAt.from_settings({"site": "north"}) is None
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> tuple[Site, StudyManifest, Path]:
+    """An enrolled site with records, and a study that associates variants with deaths."""
+    settings, _ = read_gwas_settings(["method=logistic", "covariates=[x0]"])
+    small = DataContract.from_data(contract())
+    analysis = agree_variants(settings, small, listed_variants(), name="scan")
+    masked = {"value_range": 10.0, "norm_bound": 10.0, "threshold": 3}
+    changes = {
+        "aggregation": {"mode": "masked", "quorum": 3, "masked": masked},
+        "evaluation": {"release": "none"},
+        "statistics": {"analyses": [analysis.as_data()]},
+    }
+    site = Site(tmp_path, **changes)
+    return site, site.signed.proposal.manifest, tmp_path / "records"
+
+
+def prepare(site: Site, manifest: StudyManifest) -> Path:
+    return prepare_patients(site.layout, manifest, site="north", now=site.now)
+
+
+def test_preparing_a_study_reads_the_genotypes_that_the_mapping_names(hospital) -> None:
+    site, manifest, folder = hospital
+    with pytest.raises(MappingError, match="expected genotypes in the mapping"):
+        prepare(site, manifest)
+    mapping = folder / "mapping.yaml"
+    mapping.write_text(mapping.read_text() + "genotypes: {files: plink/chip, variants: list.bim}\n")
+    with pytest.raises(RecordsUnreadableError, match=r"list\.bim"):
+        prepare(site, manifest)
+    (folder / "list.bim").write_bytes(listed_variants().to_bim())
+    with pytest.raises(RecordsUnreadableError, match=r"chip\.bim"):
+        prepare(site, manifest)
+    people = [f"p{number}" for number in range(60)]
+    copies = np.zeros((61, 40), dtype=np.int8)
+    write_plink(folder / "plink" / "chip", [*people, "stranger"], listed_variants(), [copies])
+    with pytest.raises(PatientKeyError, match="got 1 without"):
+        prepare(site, manifest)
+    write_plink(folder / "plink" / "chip", people, listed_variants(), [copies[:60]])
+    path = prepare(site, manifest)
+    assert path.is_file()
+    found = records_of(site.layout, manifest, patients=path)
+    assert found.genotypes == folder / "plink" / "chip"
+    assert found.variants == folder / "list.bim"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from federation.data.contract import DataContract
 from federation.errors import ConfigurationError, InvalidInputError
@@ -34,6 +34,13 @@ def agreed_analysis(words: Sequence[str], contract: DataContract, *, name: str) 
     kinds = [word.removeprefix(_KIND) for word in words if word.startswith(_KIND)]
     if kinds == ["gwas"]:
         return _variants([word for word in words if not word.startswith(_KIND)], contract, name=name)
+    from experiments.operations.agreeing import REPORTS, agree_report
+
+    if len(kinds) == 1 and kinds[0] in REPORTS:
+        found, threshold = agree_report(
+            kinds[0], [word for word in words if not word.startswith(_KIND)], contract, name=name
+        )
+        return cast("AgreedAnalysis", found), threshold
     from experiments.analyse_plans import agree
     from experiments.analyse_settings import read_settings
 

@@ -28,6 +28,7 @@ from federation.durable_files import write_durably
 from federation.errors import CheckpointError, PrivacyRefusedError, StudyError
 from federation.privacy.randomness import RandomStreams
 from federation.protocol.ledger_head import LedgerHead
+from federation.statistics.agreed_operations import groups_of_sites
 from federation.study.manifest import StudyManifest, read_sealed
 from site_client.ledger.key_file import read_key
 from site_client.patient_files import read_patients, write_patients
@@ -139,10 +140,13 @@ class SiteFolder:
 
     def _check_survivors(self) -> CheckSurvivors | None:
         """In a study whose statistics are all over the same sites."""
-        spec = self.manifest().statistics
+        manifest = self.manifest()
+        spec = manifest.statistics
         if spec is None or spec.drop_outs != "wait":
             return None
-        return SameSites(self.path / "secure" / "statistics.sites").check
+        place = manifest.secure_sum_terms().index_of
+        groups = tuple(frozenset(map(place, sites)) for sites in groups_of_sites(spec.analyses))
+        return SameSites(self.path / "secure" / "statistics.sites", groups).check
 
     def statistics(self, manifest: StudyManifest, participant: SecureParticipant | None) -> StudyStatistics:
         """The record side of the study's exact statistics."""

@@ -13,6 +13,13 @@ from federation.statistics.agreed_models import (
     AgreedMetaAnalysis,
     AgreedRegression,
 )
+from federation.statistics.agreed_operations import (
+    AgreedBeds,
+    AgreedCalibration,
+    AgreedFollowUp,
+    AgreedReport,
+    AgreedStays,
+)
 from federation.statistics.agreed_tables import AgreedCrossTable, AgreedDescription, AgreedOddsRatio
 from federation.study.manifest import StudyManifest
 from site_client.plain_words import criterion_in_words
@@ -77,8 +84,37 @@ def _analysis(analysis: AgreedAnalysis) -> str:  # noqa: PLR0911 - one line for 
             return f"the odds ratio of {analysis.exposure} and {analysis.outcome}"
         case AgreedVariants():
             return _variants(analysis)
+        case AgreedReport():
+            return _report(analysis)
         case _:
             return f"principal components of {_listed(analysis.numbers)}"
+
+
+def _report(analysis: AgreedCalibration | AgreedFollowUp | AgreedStays | AgreedBeds) -> str:
+    match analysis:
+        case AgreedCalibration():
+            said = f"how well {_listed(analysis.predictions)} predicted {analysis.outcome}"
+        case AgreedFollowUp():
+            said = (
+                f"how many with {analysis.outcome} a follow-up of the {analysis.capacity:.0%} with the highest "
+                f"{analysis.prediction} reaches"
+            )
+        case AgreedStays():
+            said = f"how well {_listed(analysis.predictions)} predicted the days of {analysis.stay}"
+        case AgreedBeds():
+            said = (
+                f"occupied beds on {len(analysis.origins)} days, and as {_listed(analysis.predictions)} forecast them up to "
+                f"{analysis.horizon} days ahead"
+            )
+    groups = [f"{label} ({_listed(sites)})" for label, sites in analysis.site_groups.items()]
+    by = (
+        f" by {analysis.group}"
+        if analysis.group
+        else f", for groups of hospitals: {'; '.join(groups)}"
+        if groups
+        else ""
+    )
+    return said + by
 
 
 def _variants(analysis: AgreedVariants) -> str:

@@ -34,7 +34,7 @@ def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult
     write_durably(place.folder / "manifest.json", manifest.sealed().encode())
     write_durably(place.folder / FINAL_MODEL, model_bytes(manifest.digest, result.parameters, result.prepared))
     for analysis in result.analyses:
-        for name, content in analysis_files(analysis).items():
+        for name, content in analysis_files(analysis, outcome=manifest.contract.outcome.name).items():
             write_durably(place.folder / "statistics" / name, content)
     report = deployed_report(
         manifest,

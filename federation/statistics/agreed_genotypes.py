@@ -106,9 +106,10 @@ class AgreedVariants(Agreed):
                 return (step.outcome, step.least_p) == (self._groups, self.rules.hwe_within)
             case StratumStep():
                 return self.method == "cmh" and step.outcome == self.model.outcome
-            case LinearScanStep() | LogisticScanStep():
-                kind = LinearScanStep if self.method == "linear" else LogisticScanStep
-                return self.method in REGRESSIONS and isinstance(step, kind) and self._allows_scan(step)
+            case LinearScanStep():
+                return self.method == "linear" and self._allows_scan(step)
+            case LogisticScanStep():
+                return self.method == "logistic" and self._allows_scan(step)
             case ComponentStep():
                 return self.components > 0 and self._allows_projection(step.projection, most=self.components + EXTRA)
             case LinkageStep():

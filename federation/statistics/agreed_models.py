@@ -11,6 +11,7 @@ from federation.errors import ConfigurationError
 from federation.identifiers import VariableName
 from federation.statistics.agreed import Agreed
 from federation.statistics.agreed_genotypes import AgreedVariants
+from federation.statistics.agreed_operations import AgreedBeds, AgreedCalibration, AgreedFollowUp, AgreedStays
 from federation.statistics.agreed_tables import (
     AgreedComponents,
     AgreedCrossTable,
@@ -213,7 +214,11 @@ AgreedAnalysis = Annotated[
     | AgreedCox
     | AgreedOddsRatio
     | AgreedComponents
-    | AgreedVariants,
+    | AgreedVariants
+    | AgreedCalibration
+    | AgreedFollowUp
+    | AgreedStays
+    | AgreedBeds,
     Field(discriminator="kind"),
 ]
 """Every analysis that a study can agree on, told apart by its ``kind``."""

@@ -20,6 +20,7 @@ from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.site_level import reason_against
 from federation.protocol.secure_sum.terms import SecureSumTerms
+from federation.statistics.agreed_operations import reason_against_groups
 from federation.study import statistics_spec
 from federation.study.compression import CompressionSpec
 from federation.study.robust_spec import CoordinateMedian, TrimmedMean
@@ -178,6 +179,10 @@ class StudyManifest(StudyTerms):
             cohort=self.cohort,
             aggregation=self.aggregation,
             privacy=self.privacy,
+        ) or reason_against_groups(
+            self.statistics.analyses,
+            tuple(entry.site for entry in self.roster),
+            drop_outs=self.statistics.drop_outs,
         )
         if refused is not None:
             message = f"statistics: {refused}"

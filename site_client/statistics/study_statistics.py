@@ -9,7 +9,8 @@ from federation.errors import InternalError, PrivacyRefusedError, TransportError
 from federation.protocol.messages import Envelope, StatisticsReply, StatisticsRequest
 from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.messages import RECEIPT_BYTES
-from federation.statistics.requests import StepRequest
+from federation.statistics.requests import Selection, StepRequest
+from federation.statistics.step import Columns, FloatArray
 from federation.study.manifest import StudyManifest
 from federation.study.secure_sums import STATISTICS
 from federation.study.statistics_spec import StatisticsSpec
@@ -101,4 +102,14 @@ class StudyStatistics:
             earlier=EarlierSelections(folder=self.records.answers, threshold=spec.threshold, key=self.participant.site),
             participant=self.participant,
             genotypes=study_genotypes(spec, self.records, site=records.site, patients=records.patient_keys.tolist()),
+            makes=lambda selection, columns: _made(spec, selection, columns, site=records.site),
         )
+
+
+def _made(spec: StatisticsSpec, selection: Selection, columns: Columns, *, site: str) -> dict[str, FloatArray]:
+    """Columns that analyses of this selection read and that no contract has, under names of their own."""
+    found: dict[str, FloatArray] = {}
+    for analysis in spec.analyses:
+        if analysis.selection == selection:
+            found |= analysis.make_columns(columns, site)
+    return found

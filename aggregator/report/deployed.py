@@ -8,7 +8,9 @@ from aggregator.report.content import Participant, ReportFile, Reproducibility, 
 from aggregator.report.facts import convergence, training_facts
 from aggregator.report.statement import privacy_statement
 from aggregator.report.vocabulary import PRIMARY_METRIC
+from aggregator.statistics.reported import reported
 from federation.data.contract import Continuous, Integer, TimeToEvent
+from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
 
@@ -65,6 +67,12 @@ def deployed_report(
             seeds=() if test_seed is None else (test_seed,),
             seeded=test_seed is not None,
             software=dict(software),
-            files=_FILES,
+            files=(*_FILES, *(_file(analysis) for analysis in result.analyses)),
         ),
+        statistics=reported(result.analyses),
     )
+
+
+def _file(analysis: StudyAnalysis) -> ReportFile:
+    name = f"statistics/{analysis.name}.json"
+    return ReportFile(name=name, description="an exact statistic: every table of it, or why it has no result")

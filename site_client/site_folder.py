@@ -28,7 +28,7 @@ from federation.durable_files import write_durably
 from federation.errors import CheckpointError, PrivacyRefusedError, StudyError
 from federation.privacy.randomness import RandomStreams
 from federation.protocol.ledger_head import LedgerHead
-from federation.statistics.agreed_operations import groups_of_sites
+from federation.statistics.agreed_reports import groups_of_sites
 from federation.study.manifest import StudyManifest, read_sealed
 from site_client.ledger.key_file import read_key
 from site_client.patient_files import read_patients, write_patients

@@ -17,9 +17,9 @@ from federation.statistics.agreed_operations import (
     AgreedBeds,
     AgreedCalibration,
     AgreedFollowUp,
-    AgreedReport,
     AgreedStays,
 )
+from federation.statistics.agreed_reports import AgreedReport
 from federation.statistics.agreed_tables import AgreedCrossTable, AgreedDescription, AgreedOddsRatio
 from federation.study.manifest import StudyManifest
 from site_client.plain_words import criterion_in_words

@@ -11,7 +11,7 @@ from aggregator.host.study_place import StudyPlace
 from aggregator.report.deployed import deployed_report
 from aggregator.report.html import write_report
 from aggregator.statistics.figures import analysis_files
-from aggregator.statistics.reported import analysis_pictures
+from aggregator.statistics.reported import analysis_pictures, reported
 from federation.durable_files import write_durably
 from federation.governance.proposals import Proposal
 from federation.study.model_file import model_bytes
@@ -44,5 +44,6 @@ def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult
         created=now.date().isoformat(),
         test_seed=proposal.test_seed,
         software={name: metadata.version(name) for name in _PACKAGES},
+        statistics=reported(result.analyses),
     )
     write_report(report, place.folder, statistics=analysis_pictures(result.analyses, outcome=outcome))

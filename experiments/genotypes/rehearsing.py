@@ -5,8 +5,6 @@ Axis names: R people, V variants.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +13,6 @@ import numpy as np
 
 from aggregator.statistics.variant_lists import keep_variants
 from experiments.genotypes.bed_writing import write_plink
-from experiments.study_rehearsal.report import Finding
 from federation.privacy.randomness import RandomStreams
 from federation.statistics.agreed_genotypes import AgreedVariants, one_list
 from federation.statistics.genotypes.variants import VariantList
@@ -98,15 +95,3 @@ def with_drawn_genotypes(
     variants = folder / "list.bim"
     variants.write_bytes(listed.to_bim())
     return replace(place, genotypes=prefix, variants=variants)
-
-
-def findings_of_variants(study: StudyManifest) -> Iterator[Finding]:
-    """What a rehearsal on few variants says about a study of many."""
-    for each in study.statistics.analyses if study.statistics else ():
-        if isinstance(each, AgreedVariants):
-            passes = math.ceil(each.num_variants / each.block)
-            text = (
-                f"statistics {each.name}: {min(each.num_variants, MOST_DRAWN)} drawn variants in place of the study's "
-                f"{each.num_variants}, with which every pass over the list takes at least {passes} sums"
-            )
-            yield Finding(severity="note", text=text)

@@ -19,10 +19,9 @@ from federation.statistics.agreed_operations import (
     AgreedBeds,
     AgreedCalibration,
     AgreedFollowUp,
-    AgreedReport,
     AgreedStays,
-    expect_days,
 )
+from federation.statistics.agreed_reports import AgreedReport, expect_days
 from federation.statistics.disclosure import DEFAULT_THRESHOLD
 from federation.statistics.requests import Selection
 

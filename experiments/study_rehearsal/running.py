@@ -15,7 +15,6 @@ from aggregator.study_checks import check_study
 from aggregator.tracking import NullTracker
 from experiments.engines.inline import InlineTransport
 from experiments.genotypes.rehearsing import (
-    findings_of_variants,
     give_drawn_list,
     with_drawn_genotypes,
     with_drawn_variants,
@@ -27,6 +26,7 @@ from experiments.study_rehearsal.findings import (
     findings_of_manifest,
     findings_of_run,
     findings_of_statistics,
+    findings_of_variants,
     spare_sites,
 )
 from experiments.study_rehearsal.outcome import Run, message_costs, rounds_of, unplugging

@@ -20,7 +20,7 @@ from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.site_level import reason_against
 from federation.protocol.secure_sum.terms import SecureSumTerms
-from federation.statistics.agreed_operations import reason_against_groups
+from federation.statistics.agreed_reports import reason_against_groups
 from federation.study import statistics_spec
 from federation.study.compression import CompressionSpec
 from federation.study.robust_spec import CoordinateMedian, TrimmedMean

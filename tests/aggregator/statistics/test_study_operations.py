@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 from sklearn.metrics import brier_score_loss, mean_absolute_error
 
+from aggregator.host.withdrawing import next_version_without
 from aggregator.statistics.figures import analysis_files
 from federation.errors import ConfigurationError, ManifestError, QuorumError
 from federation.protocol.messages import Envelope, StatisticsReply
@@ -212,3 +213,11 @@ def test_reports_of_slightly_different_patients_are_refused_by_hospitals(tmp_pat
     assert risks.result is not None
     assert call.result is None
     assert "PrivacyRefusedError" in call.reason
+
+
+def test_a_version_without_a_site_has_groups_without_it(tmp_path: Path) -> None:
+    data = operations_data(tmp_path, "by_ward")
+    whole = StudyManifest.from_data(data)
+    assert next_version_without(whole, "a1").statistics == whole.statistics
+    with pytest.raises(ManifestError, match="at least 3 sites in each"):
+        next_version_without(operations_manifest(tmp_path, "risks"), "a1")

@@ -39,6 +39,9 @@ def launch(
         Path | None,
         typer.Option("--held-out", help="Reference records (CSV) for aggregation.masked.held_out_bound, if it is set."),
     ] = None,
+    variants: Annotated[
+        Path | None, typer.Option("--variants", help="The list of variants (.bim) of an association study.")
+    ] = None,
     home: _Home = DEFAULT_HOME,
     as_json: _Json = False,
 ) -> None:
@@ -49,7 +52,7 @@ def launch(
     from aggregator.host.launching import launch as launch_study
 
     layout = _layout(home)
-    place = launch_study(layout, proposal, approvals, now=_now(), held_out=held_out)
+    place = launch_study(layout, proposal, approvals, now=_now(), held_out=held_out, variants=variants)
     _done(place, "launched", as_json=as_json)
 
 

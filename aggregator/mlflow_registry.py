@@ -61,6 +61,7 @@ def register_release(
             identity = str(run.info.run_id)
             with tempfile.TemporaryDirectory() as place:
                 for file, content in opened.contents.items():
+                    (Path(place) / file).parent.mkdir(exist_ok=True)
                     (Path(place) / file).write_bytes(content)
                 shutil.copy(folder / RELEASE_FILE, place)
                 client.log_artifacts(identity, place, _FOLDER)

@@ -53,6 +53,9 @@ def release(
     *,
     key: _Key,
     output: Annotated[Path, typer.Option("--output", "-o", help="Release folder to write; must not exist.")],
+    statistics: Annotated[
+        bool, typer.Option("--statistics/--no-statistics", help="Release the study's exact statistics, too.")
+    ] = True,
     home: _Home = DEFAULT_HOME,
     as_json: _Json = False,
 ) -> None:
@@ -65,7 +68,7 @@ def release(
     from aggregator.release.finished_study import read_finished
 
     lead, now = _read_key(key), dt.datetime.now(tz=dt.UTC)
-    study = read_finished(folder)
+    study = read_finished(folder, with_statistics=statistics)
     digest = study.manifest.digest
     with release_entry(host_that_ran(digest, home=home, run=folder), "model_released", study=digest, now=now) as hashes:
         opened = make_release(study, output, lead=lead, now=now)
@@ -202,6 +205,7 @@ def _show(folder: Path, opened: OpenedRelease, *, as_json: bool) -> None:
         "audited": signed.release.audited,
         "largest_difference": signed.release.parity.largest_difference,
         "files": dict(signed.release.files),
+        "statistics": [analysis.name for analysis in opened.analyses],
     }
     if as_json:
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
@@ -209,6 +213,8 @@ def _show(folder: Path, opened: OpenedRelease, *, as_json: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(f"{folder}: the release of study {signed.release.study} holds", style="green"))
     console.print(Text(f"signed by lead {signed.lead.public_key} at {signed.release.released}"))
+    if opened.analyses:
+        console.print(Text(f"exact statistics: {', '.join(analysis.name for analysis in opened.analyses)}"))
     for name in opened.accepted:
         console.print(Text(f"accepted by {name}"))
     for name in unknown:

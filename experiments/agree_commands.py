@@ -22,7 +22,7 @@ def register(study_app: typer.Typer) -> None:
 def add_analysis(
     file: Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest: YAML or JSON, not sealed.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the analysis in the study, such as age_by_ward.")],
-    words: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="As of `cohortium analyse`.")],
+    words: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="As of `cohortium analyse` or `gwas`.")],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the manifest with the analysis.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON and nothing else.")] = False,
@@ -36,8 +36,7 @@ def add_analysis(
     import yaml
 
     from aggregator.manifest_file import read_manifest_file
-    from experiments.analyse_plans import agree
-    from experiments.analyse_settings import read_settings
+    from experiments.agree_analyses import agreed_analysis
     from federation.durable_files import write_durably
     from federation.study.manifest import StudyManifest
 
@@ -49,17 +48,11 @@ def add_analysis(
         )
     if output.exists() and output.resolve() != file.resolve():
         raise InvalidInputError(f"expected {output} to be new, it exists", remedy="choose another --output")
-    settings, rest = read_settings(words)
-    if rest:
-        raise InvalidInputError(
-            f"expected settings of one analysis, got {rest}",
-            remedy="the study is the manifest's; see docs/statistics.md",
-        )
     manifest = read.manifest
-    analysis = agree(settings, manifest.contract, name=name, shares=_shares(manifest))
+    analysis, threshold = agreed_analysis(words, manifest.contract, name=name, shares=_shares(manifest))
     data = manifest.as_data()
     known = data.get("statistics")
-    spec = known if isinstance(known, dict) else {"analyses": [], "threshold": settings.threshold}
+    spec = known if isinstance(known, dict) else {"analyses": [], "threshold": threshold}
     listed = spec["analyses"]
     if not isinstance(listed, list):
         raise ManifestError("expected a list of analyses in the manifest, got something else")

@@ -7,6 +7,7 @@ identifiers, since a selection of one record per patient depends on them; it is 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ FILE: Final = "records.safetensors"
 _KEYS, _DATES, _VALUE = "patient_keys", "index_dates", "value/"
 _HEADER: Final = "records"
 _LENGTH_BYTES: Final = 8
+_SETTINGS: Final = ("records", "answers", "genotypes", "variants")
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,27 @@ class RecordsAt:
     Args:
         file: Written by :func:`write_records`.
         answers: Folder of hashes of the patients that answers were about.
+        genotypes: PLINK files of the same patients, without suffix, where the study needs them.
+        variants: The study's list of variants.
     """
 
     file: Path
     answers: Path
+    genotypes: Path | None = None
+    variants: Path | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, object]) -> RecordsAt | None:
+        """What :meth:`as_settings` wrote among other settings; ``None`` if nothing."""
+        named = {key: Path(str(settings[key])) for key in _SETTINGS if key in settings}
+        if not {"records", "answers"} <= named.keys():
+            return None
+        return cls(named["records"], named["answers"], named.get("genotypes"), named.get("variants"))
+
+    def as_settings(self) -> dict[str, str]:
+        """Absolute paths by name."""
+        paths = zip(_SETTINGS, (self.file, self.answers, self.genotypes, self.variants), strict=True)
+        return {key: str(path.resolve()) for key, path in paths if path is not None}
 
 
 def write_records(path: Path, records: Records) -> None:

@@ -28,6 +28,7 @@ from federation.durable_files import write_durably
 from federation.errors import CheckpointError, PrivacyRefusedError, StudyError
 from federation.privacy.randomness import RandomStreams
 from federation.protocol.ledger_head import LedgerHead
+from federation.statistics.agreed_reports import groups_of_sites
 from federation.study.manifest import StudyManifest, read_sealed
 from site_client.ledger.key_file import read_key
 from site_client.ledger.ledger import Ledger
@@ -100,7 +101,7 @@ class SiteFolder:
             "identity": None if identity is None else str(identity.resolve()),
         }
         if records is not None:
-            settings |= {"records": str(records.file.resolve()), "answers": str(records.answers.resolve())}
+            settings |= records.as_settings()
         write_durably(path / "site.json", json.dumps(settings).encode())
         write_durably(path / "manifest.json", manifest.sealed().encode())
         return folder
@@ -110,7 +111,7 @@ class SiteFolder:
         return read_sealed((self.path / "manifest.json").read_bytes())
 
     def settings(self) -> dict[str, str | int | None]:
-        """``site``, ``seed``, ``patients``, ``ledger``, ``identity``; with statistics ``records`` and ``answers``."""
+        """``site``, ``seed``, ``patients``, ``ledger``, ``identity``; with statistics those of :class:`RecordsAt`."""
         return json.loads((self.path / "site.json").read_text())
 
     def participant(self, streams: RandomStreams) -> SecureParticipant:
@@ -142,10 +143,13 @@ class SiteFolder:
 
     def _check_survivors(self) -> CheckSurvivors | None:
         """In a study whose statistics are all over the same sites."""
-        spec = self.manifest().statistics
+        manifest = self.manifest()
+        spec = manifest.statistics
         if spec is None or spec.drop_outs != "wait":
             return None
-        return SameSites(self.path / "secure" / "statistics.sites").check
+        place = manifest.secure_sum_terms().index_of
+        groups = tuple(frozenset(map(place, sites)) for sites in groups_of_sites(spec.analyses))
+        return SameSites(self.path / "secure" / "statistics.sites", groups).check
 
     def statistics(
         self,
@@ -160,9 +164,7 @@ class SiteFolder:
             charges=None if ledger is None else LedgerCharges(ledger, manifest.digest),
             streams=streams.child("statistics", str(self.settings()["site"])),
         )
-        settings = self.settings()
-        known = "records" in settings
-        at = RecordsAt(Path(str(settings["records"])), Path(str(settings["answers"]))) if known else None
+        at = RecordsAt.from_settings(self.settings())
         return StudyStatistics(manifest=manifest, participant=participant, records=at, private=private)
 
     def last_state(self, before_round: int) -> State | None:

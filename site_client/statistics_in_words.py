@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from federation.statistics.agreed_genotypes import AgreedVariants, one_list
 from federation.statistics.agreed_models import (
     AgreedAnalysis,
     AgreedCox,
@@ -12,11 +13,23 @@ from federation.statistics.agreed_models import (
     AgreedMetaAnalysis,
     AgreedRegression,
 )
+from federation.statistics.agreed_operations import (
+    AgreedBeds,
+    AgreedCalibration,
+    AgreedFollowUp,
+    AgreedStays,
+)
+from federation.statistics.agreed_reports import AgreedReport
 from federation.statistics.agreed_tables import AgreedCrossTable, AgreedDescription, AgreedOddsRatio
 from federation.study.manifest import StudyManifest
 from site_client.plain_words import criterion_in_words
 
 _FAMILIES: Final = {"linear": "linear", "logistic": "logistic", "poisson": "Poisson", "gamma": "gamma"}
+
+_TELLS_WHO: Final = (
+    "results on many genetic variants tell, to somebody who knows a person's genotypes from elsewhere, whether that person is "
+    "among the patients; no single genotype leaves this hospital"
+)
 
 
 def statistics_in_words(manifest: StudyManifest) -> list[str]:
@@ -43,7 +56,8 @@ def statistics_in_words(manifest: StudyManifest) -> list[str]:
         else "if a hospital drops out, or the coordinator says so, the statistics begin again without it: the difference of such "
         "sums shows the coordinator that hospital's own part"
     )
-    return [*found, limits, difference]
+    told = [_TELLS_WHO] if one_list(spec.analyses) is not None else []
+    return [*found, *told, limits, difference]
 
 
 def _analysis(analysis: AgreedAnalysis) -> str:  # noqa: PLR0911 - one line for each kind
@@ -70,6 +84,10 @@ def _analysis(analysis: AgreedAnalysis) -> str:  # noqa: PLR0911 - one line for 
             )
         case AgreedOddsRatio():
             return f"the odds ratio of {analysis.exposure} and {analysis.outcome}"
+        case AgreedVariants():
+            return _variants(analysis)
+        case AgreedReport():
+            return _report(analysis)
         case _:
             return f"principal components of {_listed(analysis.numbers)}"
 
@@ -82,6 +100,44 @@ def _protection(analysis: AgreedAnalysis) -> str:
     return (
         f"{times}, each patient's part is bounded and this hospital adds a share of the noise; only the sum has all of it. All of "
         f"them together: {promise.guarantee()}, charged to the ledger before the answer leaves, and no answer beyond them"
+    )
+
+
+def _report(analysis: AgreedCalibration | AgreedFollowUp | AgreedStays | AgreedBeds) -> str:
+    match analysis:
+        case AgreedCalibration():
+            said = f"how well {_listed(analysis.predictions)} predicted {analysis.outcome}"
+        case AgreedFollowUp():
+            said = (
+                f"how many with {analysis.outcome} a follow-up of the {analysis.capacity:.0%} with the highest "
+                f"{analysis.prediction} reaches"
+            )
+        case AgreedStays():
+            said = f"how well {_listed(analysis.predictions)} predicted the days of {analysis.stay}"
+        case AgreedBeds():
+            said = (
+                f"occupied beds on {len(analysis.origins)} days, and as {_listed(analysis.predictions)} forecast them up to "
+                f"{analysis.horizon} days ahead"
+            )
+    groups = [f"{label} ({_listed(sites)})" for label, sites in analysis.site_groups.items()]
+    by = (
+        f" by {analysis.group}"
+        if analysis.group
+        else f", for groups of hospitals: {'; '.join(groups)}"
+        if groups
+        else ""
+    )
+    return said + by
+
+
+def _variants(analysis: AgreedVariants) -> str:
+    beside = sorted(analysis.model.design.variables())
+    components = [f"{analysis.components} components of ancestry"] if analysis.components else []
+    adjusted = f", beside {_listed([*beside, *components])}" if beside or components else ""
+    score = "; the correlations of the strongest with each other" if analysis.clumping is not None else ""
+    return (
+        f"the association of {analysis.num_variants} genetic variants with {analysis.model.outcome}{adjusted}: for each variant "
+        f"counts of genotypes and a test ({analysis.method}){score}"
     )
 
 

@@ -14,16 +14,18 @@ import datetime as dt
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from conf.strict_yaml import read_strict
 from federation.errors import InvalidInputError, MappingError
 from federation.governance.proposals import Proposal
+from federation.statistics.agreed_genotypes import one_list
 from federation.study.manifest import StudyManifest
 from site_client.agent import SiteAgent
 from site_client.extraction import extract
+from site_client.genotypes.agreed import study_genotypes
 from site_client.home_paths import SiteLayout
 from site_client.records_file import FILE as RECORDS_FILE
 from site_client.records_file import RecordsAt, write_records
@@ -127,9 +129,7 @@ class StudyAgents:
             seed=proposal.test_seed,
             ledger=layout.ledger if layout.ledger.is_file() else None,
             identity=layout.identity_key.with_suffix(""),
-            records=None
-            if manifest.statistics is None
-            else RecordsAt(patients.with_name(RECORDS_FILE), layout.answers),
+            records=records_of(layout, manifest, patients=patients),
         )
         return SiteAgent(folder, clock=self._clock, time=self._time, check_start=agreed_start(proposal))
 
@@ -164,10 +164,40 @@ def prepare_patients(layout: SiteLayout, manifest: StudyManifest, *, site: str, 
         today=today,
     )
     if manifest.statistics is not None:
-        write_records(path.with_name(RECORDS_FILE), source.read(manifest.contract, today=today))
+        records = source.read(manifest.contract, today=today)
+        at = records_of(layout, manifest, patients=path)
+        # An error of the genotypes is said now, and not in the middle of the study.
+        study_genotypes(manifest.statistics, at, site=site, patients=records.patient_keys.tolist())
+        write_records(path.with_name(RECORDS_FILE), records)
     write_patients(path, extracted.data)
     path.chmod(0o600)
     return path
+
+
+def records_of(layout: SiteLayout, manifest: StudyManifest, *, patients: Path) -> RecordsAt | None:
+    """Where the records of a study with exact statistics are, and their genotypes if the study needs them.
+
+    Args:
+        layout: Of the site's home.
+        manifest: Of the study.
+        patients: The file of the encoded patients, beside which the records lie.
+
+    Raises:
+        MappingError: If the study needs genotypes and the mapping names none.
+    """
+    if manifest.statistics is None:
+        return None
+    at = RecordsAt(patients.with_name(RECORDS_FILE), layout.answers)
+    if one_list(manifest.statistics.analyses) is None:
+        return at
+    file = mapping_file(layout, manifest.study)
+    named = read_mapping(file).genotypes
+    if named is None:
+        raise MappingError(
+            f"expected genotypes in the mapping for study {manifest.study}, got none",
+            remedy="add `genotypes: {files: PREFIX, variants: LIST.bim}` to the mapping",
+        )
+    return replace(at, genotypes=file.parent / named.files, variants=file.parent / named.variants)
 
 
 def mapping_file(layout: SiteLayout, study: str) -> Path:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
+from aggregator.checkpoints import CheckpointStore
 from aggregator.held_out_records import keep_held_out
 from aggregator.host.home_paths import HostLayout, read_small
 from aggregator.host.study_outcome import read_outcome
@@ -18,12 +19,20 @@ from federation.governance.audit_log import AuditLog
 from federation.governance.proposals import SignedApproval, SignedProposal
 from federation.protocol.audit_head import COORDINATOR
 from federation.protocol.signatures import SigningKey
+from federation.statistics.agreed_genotypes import one_list
+from federation.study.manifest import StudyManifest
 
 _SHORTEST_DIGEST = 6
 
 
 def launch(
-    layout: HostLayout, proposal: Path, approvals: Sequence[Path], *, now: dt.datetime, held_out: Path | None = None
+    layout: HostLayout,
+    proposal: Path,
+    approvals: Sequence[Path],
+    *,
+    now: dt.datetime,
+    held_out: Path | None = None,
+    variants: Path | None = None,
 ) -> StudyPlace:
     """Take a proposal and the sites' decisions; the host starts a coordinator if nothing forbids the study.
 
@@ -36,11 +45,13 @@ def launch(
         now: The time.
         held_out: Reference records on which every round's model is measured, where the manifest says so; once given, they are
             kept.
+        variants: The list of variants of an association study; once given, it is kept.
 
     Raises:
         NotApprovedError: With every reason; then nothing was changed.
         StudyError: If the study has finished.
-        InvalidInputError: If a file cannot be read, or held-out records are missing, unfit or needless.
+        InvalidInputError: If a file cannot be read, held-out records are missing, unfit or needless, or an association study has no
+            list of variants or another.
     """
     signed = read_received(proposal, SignedProposal, error=NotApprovedError)
     signed.check()
@@ -66,11 +77,30 @@ def launch(
             reasons=reasons,
         )
     keep_held_out(place.held_out, signed.proposal.manifest, held_out)
+    _keep_variants(place, signed.proposal.manifest, variants)
     _reopen(place, now=now)
     place.keep(signed, decisions)
     record(layout, "study_launched", study=signed.proposal.manifest.digest, now=now)
     place.request(place.launched, now=now)
     return place
+
+
+def _keep_variants(place: StudyPlace, manifest: StudyManifest, variants: Path | None) -> None:
+    agreed = None if manifest.statistics is None else one_list(manifest.statistics.analyses)
+    if agreed is None:
+        if variants is not None:
+            raise InvalidInputError("expected an association study for a list of variants, got a study without one")
+        return
+    from aggregator.statistics.variant_lists import has_variants, keep_variants, read_variants
+
+    folder = CheckpointStore(place.checkpoints, study=manifest.digest).statistics_folder
+    if variants is not None:
+        keep_variants(folder, agreed, read_variants(variants))
+    elif not has_variants(folder, agreed):
+        raise InvalidInputError(
+            f"expected the list of {agreed.num_variants} variants of an association study, got none",
+            remedy="give the file that the manifest was written with: --variants LIST.bim",
+        )
 
 
 def find_study(layout: HostLayout, word: str) -> StudyPlace:

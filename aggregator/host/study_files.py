@@ -11,6 +11,7 @@ from aggregator.host.study_place import StudyPlace
 from aggregator.report.deployed import deployed_report
 from aggregator.report.html import write_report
 from aggregator.statistics.figures import analysis_files
+from aggregator.statistics.reported import analysis_pictures, reported
 from federation.durable_files import write_durably
 from federation.governance.proposals import Proposal
 from federation.study.model_file import model_bytes
@@ -33,8 +34,9 @@ def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult
     manifest = proposal.manifest
     write_durably(place.folder / "manifest.json", manifest.sealed().encode())
     write_durably(place.folder / FINAL_MODEL, model_bytes(manifest.digest, result.parameters, result.prepared))
+    outcome = manifest.contract.outcome.name
     for analysis in result.analyses:
-        for name, content in analysis_files(analysis).items():
+        for name, content in analysis_files(analysis, outcome=outcome).items():
             write_durably(place.folder / "statistics" / name, content)
     report = deployed_report(
         manifest,
@@ -42,5 +44,6 @@ def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult
         created=now.date().isoformat(),
         test_seed=proposal.test_seed,
         software={name: metadata.version(name) for name in _PACKAGES},
+        statistics=reported(result.analyses),
     )
-    write_report(report, place.folder)
+    write_report(report, place.folder, statistics=analysis_pictures(result.analyses, outcome=outcome))

@@ -24,6 +24,7 @@ from aggregator.host.study_place import StudyPlace
 from federation.durable_files import write_durably
 from federation.errors import InvalidInputError, ManifestError
 from federation.governance.proposals import Proposal
+from federation.statistics.agreed_reports import without_site
 from federation.study.manifest import StudyManifest
 
 
@@ -166,7 +167,7 @@ def next_version_without(study: StudyManifest, site: str, *, after_round: int = 
     if not 0 <= after_round < schedule.rounds:
         raise ManifestError(f"expected a start before the last of {schedule.rounds} rounds, got round {after_round}")
     rate = schedule.learning_rate_of(after_round + 1)
-    changes = {
+    changes: dict[str, object] = {
         "roster": tuple(entry for entry in study.roster if entry.site != site),
         "version": study.version + 1,
         "schedule": schedule.model_copy(
@@ -176,6 +177,9 @@ def next_version_without(study: StudyManifest, site: str, *, after_round: int = 
             }
         ),
     }
+    if study.statistics is not None:
+        analyses = without_site(study.statistics.analyses, site)
+        changes["statistics"] = study.statistics.model_copy(update={"analyses": analyses})
     return StudyManifest.from_data(study.model_copy(update=changes).as_data())
 
 

@@ -15,9 +15,9 @@ from aggregator.release_check import release_check
 from aggregator.report.statement import with_audits
 from federation.durable_files import sync_folder, write_durably
 from federation.errors import ReleaseRefusedError
+from federation.governance.release_files import FileName
 from federation.governance.releases import (
     RELEASE_FILE,
-    FileName,
     OpenedRelease,
     Release,
     SignedRelease,
@@ -62,6 +62,7 @@ def make_release(study: FinishedStudy, output: Path, *, lead: SigningKey, now: d
     }
     if study.audit_file:
         contents["audit.json"] = study.audit_file
+    contents |= study.statistics
     release = Release(
         study=manifest.study,
         manifest_digest=manifest.digest,

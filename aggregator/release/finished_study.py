@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,8 +11,10 @@ from typing import Final
 from aggregator.report.content import StudyReport
 from federation.durable_files import read_whole
 from federation.errors import CohortiumError, ReleaseRefusedError
+from federation.governance.release_files import LARGEST_STATISTICS, FileName, read_analysis, statistics_file
 from federation.privacy.audit_result import AuditResult, StudyAudit
 from federation.privacy.promise import NoPrivacy
+from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest, read_sealed
 from federation.study.model_file import LARGEST_MODEL, StudyModel, read_model
 
@@ -28,6 +31,7 @@ class FinishedStudy:
         report: Of the study.
         audits: Empirical audits; empty if none was made.
         audit_file: Bytes of ``audit.json``; empty if there is none.
+        statistics: Bytes of the exact statistics that are to be released, checked.
     """
 
     model: StudyModel
@@ -35,6 +39,12 @@ class FinishedStudy:
     report: StudyReport = field(repr=False)
     audits: tuple[AuditResult, ...] = ()
     audit_file: bytes = field(default=b"", repr=False)
+    statistics: Mapping[FileName, bytes] = field(default_factory=dict[FileName, bytes], repr=False)
+
+    @property
+    def analyses(self) -> tuple[StudyAnalysis, ...]:
+        """The exact statistics among the files."""
+        return tuple(read_analysis(content) for content in self.statistics.values())
 
     @property
     def manifest(self) -> StudyManifest:
@@ -42,11 +52,12 @@ class FinishedStudy:
         return self.model.manifest
 
 
-def read_finished(folder: Path) -> FinishedStudy:
+def read_finished(folder: Path, *, with_statistics: bool = True) -> FinishedStudy:
     """Read the output folder of a run: ``report.json``, and beside it or in ``seed-N`` manifest, model and audit.
 
     Args:
         folder: Of the run. Of several seeds, the one that the report is of is released.
+        with_statistics: Whether the study's exact statistics are part of the release.
 
     Raises:
         ReleaseRefusedError: If something is missing, of another study, or says other than the manifest.
@@ -69,9 +80,22 @@ def read_finished(folder: Path) -> FinishedStudy:
         report=report,
         audits=_audits(place / "audit.json", audit_file, report, manifest),
         audit_file=audit_file,
+        statistics=_statistics(place, manifest) if with_statistics else {},
     )
     _check_promise(folder / "report.json", study)
     return study
+
+
+def _statistics(place: Path, manifest: StudyManifest) -> dict[FileName, bytes]:
+    """Every analysis that the manifest names, with a result or with the reason why there is none."""
+    found: dict[FileName, bytes] = {}
+    for agreed in manifest.statistics.analyses if manifest.statistics else ():
+        name = statistics_file(agreed.name)
+        content = _read(place / name, LARGEST_STATISTICS)
+        if read_analysis(content).name != agreed.name:
+            raise _refused(place / name, "holds another analysis")
+        found[name] = content
+    return found
 
 
 def _report(folder: Path) -> StudyReport:

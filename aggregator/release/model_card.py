@@ -15,6 +15,7 @@ from aggregator.report.task_facts import terms_facts
 from federation.data.arrays import Image, Mask, Signal
 from federation.data.contract import Categorical, Continuous, ImputeMissing, Integer, Ordinal, Variable
 from federation.governance.releases import Parity
+from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest
 
 _FEDERATED: Final = "federated"
@@ -38,6 +39,7 @@ def model_card(study: FinishedStudy, parity: Parity) -> str:
         _training(manifest),
         "## Performance",
         *_performance(report),
+        *_statistics(study),
         "## Privacy",
         *_privacy(report.privacy, study),
         "## Files",
@@ -146,6 +148,31 @@ def _performance(report: StudyReport) -> Sequence[str]:
         f"Of the model after round {last.round_number}, over the test patients of all sites together, as the study released it.",
         _table(("metric", "value", "error that privacy noise adds"), rows),
     )
+
+
+def _statistics(study: FinishedStudy) -> Sequence[str]:
+    """Beside the model; nothing if the study took none."""
+    spec = study.manifest.statistics
+    if spec is None:
+        return ()
+    released = {analysis.name: analysis for analysis in study.analyses}
+    rows = [(f"`{agreed.name}`", agreed.kind, _became(released.get(agreed.name))) for agreed in spec.analyses]
+    return (
+        "## Exact statistics",
+        (
+            "The study also took exact statistics over all patients of its sites, from secure sums. They carry no privacy noise, "
+            f"the model has nothing of them, and counts of fewer than {spec.threshold} patients are hidden."
+        ),
+        _table(("analysis", "kind", "what became of it"), rows),
+    )
+
+
+def _became(analysis: StudyAnalysis | None) -> str:
+    if analysis is None:
+        return "not part of this release"
+    if analysis.result is None:
+        return f"no result: {analysis.reason or analysis.error}"
+    return f"`statistics/{analysis.name}.json`: {analysis.result.patients} patients, {len(analysis.result.sites)} sites"
 
 
 def _assessed(setting: SettingPerformance, report: StudyReport) -> Sequence[str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from aggregator.report.statistics_content import ReportedAnalysis
 from aggregator.report.task_curves import Line, QuantileCurves, SurvivalCurves
 from federation.documents import Document
 from federation.identifiers import Provenance, TaskKind
@@ -289,6 +290,8 @@ class StudyReport(Document):
     curves: tuple[Curves, ...]
     privacy: PrivacyStatement
     reproducibility: Reproducibility
+    statistics: tuple[ReportedAnalysis, ...] = ()
+    """Exact statistics that a launched study took."""
 
     def setting(self, name: str) -> SettingPerformance | None:
         """The performance of that setting, or ``None`` if it was not run."""

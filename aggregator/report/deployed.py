@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from aggregator.report.content import Participant, ReportFile, Reproducibility, StudyReport
 from aggregator.report.facts import convergence, training_facts
 from aggregator.report.statement import privacy_statement
+from aggregator.report.statistics_content import ReportedAnalysis
 from aggregator.report.vocabulary import PRIMARY_METRIC
 from federation.data.contract import Continuous, Integer, TimeToEvent
 from federation.study.manifest import StudyManifest
@@ -26,6 +27,7 @@ def deployed_report(
     created: str,
     test_seed: int | None,
     software: Mapping[str, str],
+    statistics: tuple[ReportedAnalysis, ...] = (),
 ) -> StudyReport:
     """The report of a finished study.
 
@@ -35,6 +37,7 @@ def deployed_report(
         created: Date as shown; the report reads no clock.
         test_seed: Of the seeded test mode, ``None``: randomness of the operating systems.
         software: Package to version at the aggregator.
+        statistics: What is shown of the study's exact statistics.
     """
     rounds, outcome = convergence(result), manifest.contract.outcome
     return StudyReport(
@@ -65,6 +68,12 @@ def deployed_report(
             seeds=() if test_seed is None else (test_seed,),
             seeded=test_seed is not None,
             software=dict(software),
-            files=_FILES,
+            files=(*_FILES, *(_file(analysis) for analysis in statistics)),
         ),
+        statistics=statistics,
     )
+
+
+def _file(analysis: ReportedAnalysis) -> ReportFile:
+    name = f"statistics/{analysis.name}.json"
+    return ReportFile(name=name, description="an exact statistic: every table of it, or why it has no result")

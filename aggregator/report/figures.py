@@ -119,7 +119,7 @@ def draw_svg(name: str, draw: Draw, *, width: float = 360, height: float = 290) 
         _lay_out(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _own_ids(stream.getvalue(), name)
+    return own_ids(stream.getvalue(), name)
 
 
 def draw_png(draw: Draw, *, width: float = 520, height: float = 380, dots_per_inch: int = 160) -> bytes:
@@ -147,7 +147,7 @@ def _lay_out(figure: Figure) -> None:
     ConstrainedLayoutEngine().execute(figure)
 
 
-def _own_ids(svg: str, name: str) -> str:
+def own_ids(svg: str, name: str) -> str:
     """Prefix every id and every reference to one; matplotlib numbers them from 1 in each figure."""
     svg = re.sub(r'(\sid=")', rf"\g<1>{name}-", svg)
     svg = svg.replace("url(#", f"url(#{name}-")

@@ -43,7 +43,7 @@ def render_html(report: StudyReport) -> str:
     Returns:
         A whole HTML document, UTF-8, self-contained.
     """
-    return _render(report, pictures(report))
+    return _render(report, {**pictures(report), "statistics": ()})
 
 
 def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
@@ -80,22 +80,24 @@ def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
         net_benefits=_net_benefits(report),
         false_alarms=_FALSE_ALARMS,
         thresholds=_THRESHOLDS,
+        cell_text=cell_text,
     )
 
 
-def write_report(report: StudyReport, folder: Path) -> tuple[Path, ...]:
+def write_report(report: StudyReport, folder: Path, *, statistics: Sequence[Picture] = ()) -> tuple[Path, ...]:
     """Write ``report.html``, ``report.json`` and ``figures/*.svg``; each file is whole or absent.
 
     Args:
         report: What to show.
         folder: Where to; made if absent.
+        statistics: Figures of the study's exact statistics, which are files of their own already.
 
     Returns:
         The files, the page first.
     """
     drawn = pictures(report)
     content = {
-        folder / "report.html": _render(report, drawn),
+        folder / "report.html": _render(report, {**drawn, "statistics": statistics}),
         folder / "report.json": report.model_dump_json(indent=1) + "\n",
         **{
             folder / "figures" / f"{picture.name}.svg": picture.svg for section in drawn.values() for picture in section
@@ -104,6 +106,16 @@ def write_report(report: StudyReport, folder: Path) -> tuple[Path, ...]:
     for path, text in content.items():
         write_durably(path, text.encode())
     return tuple(content)
+
+
+def cell_text(cell: str | float | None) -> str:
+    """A cell of a table of statistics; a dot where nothing is shown."""
+    if cell is None:
+        return "·"
+    if isinstance(cell, str):
+        return cell
+    text = f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}"
+    return text.replace("-", "−")
 
 
 def pictures(report: StudyReport) -> dict[str, tuple[Picture, ...]]:

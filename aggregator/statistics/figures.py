@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from aggregator.report.figures import DASHES, INK, PALETTE, QUIET, Axes, draw_png, draw_svg, legend_below
+from aggregator.report.follow_up_figures import follow_up_figures
+from aggregator.report.operations_figures import beds_figures, calibration_figures, stay_figures
+from aggregator.statistics.genotype_figures import genotype_figure_files
 from federation.errors import InvalidInputError
 from federation.statistics.result import AnalysisResult, Cell, StudyAnalysis, Table
 
@@ -16,6 +19,9 @@ _FRAME: Final = 110.0
 
 FIGURES: Final = {"kaplan_meier": "survival", "cox": "coefficients", "glm": "coefficients"}
 """Analysis to the name of its figure; the others have tables only."""
+
+AS_TABLES: Final = ("association", "weights")
+"""Tables that are files of their own, since other programs read them."""
 
 
 def figure_files(result: AnalysisResult) -> dict[str, bytes]:
@@ -28,13 +34,38 @@ def figure_files(result: AnalysisResult) -> dict[str, bytes]:
     return {f"{name}.svg": svg.encode(), f"{name}.png": draw_png(draw, width=520, height=height)}
 
 
-def analysis_files(analysis: StudyAnalysis) -> dict[str, bytes]:
-    """File name to content of an analysis of a launched study: what it found, or why it found nothing, and its figure."""
+def analysis_files(analysis: StudyAnalysis, *, outcome: str = "the outcome") -> dict[str, bytes]:
+    """File name to content of an analysis of a launched study: what it found, or why it found nothing, and its figures.
+
+    Args:
+        analysis: Of the study.
+        outcome: What its predictions are about, for titles.
+    """
     files = {f"{analysis.name}.json": analysis.model_dump_json(indent=1).encode()}
-    if analysis.result is not None:
-        drawn = figure_files(analysis.result)
+    result = analysis.result
+    if result is not None:
+        drawn = figure_files(result)
         files |= {f"{analysis.name}{Path(name).suffix}": content for name, content in drawn.items()}
+        others = genotype_figure_files(result) | report_figure_files(result, outcome=outcome)
+        files |= {f"{analysis.name}-{name}": content for name, content in others.items()}
+        tables = [table for table in result.tables if table.name in AS_TABLES]
+        files |= {f"{analysis.name}-{table.name}.tsv": table.as_tsv() for table in tables}
     return files
+
+
+def report_figure_files(result: AnalysisResult, *, outcome: str) -> dict[str, bytes]:
+    """File name to content: the figures of a report on predictions. Empty for another analysis."""
+    match result.analysis:
+        case "calibration":
+            return calibration_figures(result, outcome=outcome)
+        case "follow_up":
+            return follow_up_figures(result, outcome=outcome)
+        case "stays":
+            return stay_figures(result)
+        case "beds":
+            return beds_figures(result)
+        case _:
+            return {}
 
 
 def _drawing(result: AnalysisResult) -> tuple[Callable[[Axes], None], float]:

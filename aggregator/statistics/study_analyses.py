@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from aggregator.secure_sums import SecureSums
-from aggregator.statistics.analysing import Analyst, analysis_of
+from aggregator.statistics.analysing import Analysis, Analyst, analysis_of
 from aggregator.statistics.earlier_counts import EarlierCounts
 from aggregator.statistics.study_sums import StudySums
+from aggregator.statistics.variant_lists import variant_analysis
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError, CohortiumError, QuorumError, StudyInterruptedError, TransportError
+from federation.statistics.agreed_genotypes import AgreedVariants
+from federation.statistics.agreed_models import AgreedAnalysis
 from federation.statistics.result import AnalysisResult, StudyAnalysis
 from federation.study.manifest import StudyManifest
 from federation.study.statistics_spec import StatisticsSpec
@@ -52,6 +55,7 @@ def _kept_or_taken(
     path = folder / f"{analysis.name}.json"
     if path.is_file():
         return StudyAnalysis.from_json(path.read_bytes(), error=CheckpointError)
+    asked = _asked(study, analysis, threshold=spec.threshold, folder=folder)
     taken = StudySums(study, sums, folder)
     analyst = Analyst(
         terms=spec.terms(study.contract, study.cohort, tuple(entry.site for entry in study.roster)),
@@ -63,7 +67,7 @@ def _kept_or_taken(
     found: AnalysisResult | None = None
     error = reason = ""
     try:
-        found = analyst.run(analysis_of(analysis, study.contract, threshold=spec.threshold))
+        found = analyst.run(asked)
     except _WAITS:
         raise
     except CohortiumError as failure:
@@ -72,3 +76,10 @@ def _kept_or_taken(
     done = StudyAnalysis(name=analysis.name, result=found, error=error, reason=reason)
     write_durably(path, done.model_dump_json(indent=1).encode())
     return done
+
+
+def _asked(study: StudyManifest, agreed: AgreedAnalysis, *, threshold: int, folder: Path) -> Analysis:
+    """What the centre runs; an association study needs its list of variants, which is a file."""
+    if isinstance(agreed, AgreedVariants):
+        return variant_analysis(study, agreed, threshold=threshold, folder=folder)
+    return analysis_of(agreed, study.contract, threshold=threshold)

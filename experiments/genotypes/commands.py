@@ -18,7 +18,6 @@ from experiments.analyse_options import COMMAND_FILE, MEMORY, RESULT_FILE, AsJso
 if TYPE_CHECKING:
     from federation.statistics.result import AnalysisResult
 
-_AS_TABLES: Final = ("association", "weights")
 _HIDDEN: Final = ("loadings",)
 """In the file, not on the terminal."""
 
@@ -65,12 +64,12 @@ def gwas(
 
 
 def _write(result: AnalysisResult, folder: Path, *, command: str) -> list[Path]:
+    from aggregator.statistics.figures import AS_TABLES
     from aggregator.statistics.genotype_figures import genotype_figure_files
-    from experiments.genotypes.weights import as_tsv
     from federation.durable_files import write_durably
 
     write_durably(folder / COMMAND_FILE, command.encode())
-    tables = {f"{table.name}.tsv": as_tsv(table) for table in result.tables if table.name in _AS_TABLES}
+    tables = {f"{table.name}.tsv": table.as_tsv() for table in result.tables if table.name in AS_TABLES}
     files = {
         RESULT_FILE: result.model_dump_json(indent=1).encode(),
         **tables,

@@ -12,13 +12,15 @@ from experiments.analyse_sites import open_analyst
 from experiments.genotypes.settings import GwasSettings
 from experiments.genotypes.studies import GenotypeStudy
 from experiments.genotypes.weights import read_weights
-from federation.data.contract import Binary, Continuous, DataContract, Integer
+from federation.data.contract import Binary, DataContract
 from federation.errors import ConfigurationError
+from federation.statistics.agreed_genotypes import AgreedVariants, check_trait
 from federation.statistics.genotypes.clumping import ClumpingRules
 from federation.statistics.genotypes.quality import QualityRules
-from federation.statistics.genotypes.scan import NEEDS_CASES, Scan, scan
+from federation.statistics.genotypes.scan import NEEDS_CASES
 from federation.statistics.genotypes.scan_model import ScanModel
 from federation.statistics.genotypes.scoring import score_evaluation
+from federation.statistics.genotypes.variants import VariantList
 from federation.statistics.requests import Selection
 from federation.statistics.result import Findings
 from federation.statistics.step import Solver
@@ -71,35 +73,54 @@ def gwas_plan(settings: GwasSettings, study: GenotypeStudy) -> Analysis:
         InvalidInputError: If the file of weights cannot be used.
     """
     contract = study.study.contract
-    phenotype = contract.variable(settings.phenotype or contract.outcome.name)
-    needs = Binary if settings.method in NEEDS_CASES else Binary | Continuous | Integer
-    if not isinstance(phenotype, needs):
-        raise ConfigurationError(
-            f"expected a phenotype that fits method={settings.method}, got {phenotype.name} of kind {phenotype.kind!r}",
-            remedy="use method=linear for a number, method=logistic for a binary phenotype",
-        )
-    model = _model(settings, contract, phenotype.name)
-    complete = tuple(sorted(model.variables() | set(settings.complete)))
-    selection = Selection(where=settings.where, complete=complete)
-    variants = listed_digest(study.listed, settings.palindromic)
     sites = tuple(records.site for records in study.study.records)
     if settings.method == "score":
-        return _score_plan(
-            settings, study, model, selection=selection, variants=variants, is_binary=isinstance(phenotype, Binary)
+        return _score_plan(settings, study)
+    agreed = agree_variants(settings, contract, study.listed, name=_NAME)
+    return Analysis(
+        name=_NAME,
+        selection=agreed.selection,
+        solver=lambda patients: agreed.association(
+            study.listed, sites, patients=patients, threshold=settings.threshold
+        ),
+    )
+
+
+def agree_variants(settings: GwasSettings, contract: DataContract, listed: VariantList, *, name: str) -> AgreedVariants:
+    """An association study as data.
+
+    Args:
+        settings: As typed; not of a polygenic score.
+        contract: Of the study.
+        listed: Its list of variants.
+        name: Of the analysis in its study.
+
+    Raises:
+        ConfigurationError: If the settings do not fit the contract.
+        ManifestError: If a variable is not in it.
+    """
+    if settings.method == "score":
+        raise ConfigurationError(
+            "expected an association study, got method=score, which evaluates one",
+            remedy="use method=allelic, cmh, linear or logistic",
         )
-    rules = QualityRules(missing=settings.missing, maf=settings.maf, hwe=settings.hwe, hwe_within=settings.hwe_within)
+    model = _model(settings, contract)
     clumping = None
     if settings.score_below is not None:
         clumping = ClumpingRules(
             below=settings.score_below, window=settings.score_window, linkage=settings.score_linkage
         )
-    asked = Scan(
-        listed=study.listed,
-        variants=variants,
-        sites=sites,
+    found = AgreedVariants(
+        name=name,
+        selection=_selection(settings, model),
         method=settings.method,
+        listed=listed.digest,
+        num_variants=len(listed),
+        palindromic=settings.palindromic,
         model=model,
-        rules=rules,
+        rules=QualityRules(
+            missing=settings.missing, maf=settings.maf, hwe=settings.hwe, hwe_within=settings.hwe_within
+        ),
         components=settings.components,
         component_variants=settings.component_variants,
         block=settings.block,
@@ -107,14 +128,19 @@ def gwas_plan(settings: GwasSettings, study: GenotypeStudy) -> Analysis:
         fills=settings.missing_genotypes == "mean",
         clumping=clumping,
     )
-    return Analysis(
-        name=_NAME,
-        selection=selection,
-        solver=lambda patients: scan(asked, patients=patients, threshold=settings.threshold),
-    )
+    found.check_against(contract)
+    return found
 
 
-def _model(settings: GwasSettings, contract: DataContract, phenotype: str) -> ScanModel:
+def _selection(settings: GwasSettings, model: ScanModel) -> Selection:
+    complete = tuple(sorted(model.variables() | set(settings.complete)))
+    return Selection(where=settings.where, complete=complete)
+
+
+def _model(settings: GwasSettings, contract: DataContract) -> ScanModel:
+    phenotype = settings.phenotype or contract.outcome.name
+    if settings.method != "score":
+        check_trait(contract.variable(phenotype), settings.method)
     terms = " + ".join(f"`{name}`" for name in settings.covariates) or "1"
     family = "logistic" if settings.method in NEEDS_CASES else "linear"
     formula = AnalysisSettings(analysis="glm", formula=f"`{phenotype}` ~ {terms}", family=family)
@@ -127,23 +153,17 @@ def _model(settings: GwasSettings, contract: DataContract, phenotype: str) -> Sc
     )
 
 
-def _score_plan(
-    settings: GwasSettings,
-    study: GenotypeStudy,
-    model: ScanModel,
-    *,
-    selection: Selection,
-    variants: str,
-    is_binary: bool,
-) -> Analysis:
+def _score_plan(settings: GwasSettings, study: GenotypeStudy) -> Analysis:
     if settings.components:
         raise ConfigurationError("method=score takes covariates but no components", remedy="leave components= out")
+    model, variants = _model(settings, study.study.contract), listed_digest(study.listed, settings.palindromic)
     score = read_weights(Path(settings.weights or ""), study.listed, variants=variants)
     sites = tuple(records.site for records in study.study.records)
+    is_binary = isinstance(study.study.contract.variable(model.outcome), Binary)
 
     def solver(patients: int) -> Solver[Findings]:
         return score_evaluation(
             score, model=model, sites=sites, is_binary=is_binary, patients=patients, threshold=settings.threshold
         )
 
-    return Analysis(name="polygenic_score", selection=selection, solver=solver)
+    return Analysis(name="polygenic_score", selection=_selection(settings, model), solver=solver)

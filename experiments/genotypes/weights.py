@@ -1,4 +1,4 @@
-"""Weights of a polygenic score as a file of tab-separated values, written by an association study and read for its evaluation."""
+"""Weights of a polygenic score, read from the file of tab-separated values that an association study wrote."""
 
 from __future__ import annotations
 
@@ -14,17 +14,9 @@ from federation.errors import InvalidInputError
 from federation.statistics.genotype_source import Packed, Projection
 from federation.statistics.genotypes.clumping import WEIGHT_COLUMNS
 from federation.statistics.genotypes.variants import VariantList
-from federation.statistics.result import Table
 
 _LARGEST_FILE: Final = 2**26
 _REMEDY: Final = "give weights.tsv of a study with score_below=..."
-
-
-def as_tsv(table: Table) -> bytes:
-    """A table with its header; an empty cell where nothing is shown; floats as their shortest decimals."""
-    lines = ["\t".join(table.columns)]
-    lines += ["\t".join("" if cell is None else str(cell) for cell in row) for row in table.rows]
-    return ("\n".join(lines) + "\n").encode()
 
 
 def read_weights(path: Path, listed: VariantList, *, variants: str) -> Projection:

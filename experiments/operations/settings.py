@@ -81,7 +81,7 @@ class BedSettings(ReportSettings):
         return found
 
 
-SettingsT = TypeVar("SettingsT", bound=ReportSettings)
+SettingsT = TypeVar("SettingsT", bound=Document)
 
 
 def read_settings(kind: type[SettingsT], overrides: Sequence[str]) -> SettingsT:

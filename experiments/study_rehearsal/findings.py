@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator, Sequence
 
 from aggregator.host.home import GateLimits
+from experiments.genotypes.rehearsing import MOST_DRAWN
 from experiments.study_rehearsal.report import Finding, RehearsedRound, Unplugging
 from experiments.study_rehearsal.wire import Exchange
 from federation.errors import CohortiumError
 from federation.privacy.promise import PatientLevelPrivacy
+from federation.statistics.agreed_genotypes import AgreedVariants
 from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest
 
@@ -122,4 +125,16 @@ def findings_of_statistics(analyses: Sequence[StudyAnalysis]) -> Iterator[Findin
             yield Finding(severity="warning", text=f"statistics {analysis.name}: no result, {analysis.reason}")
         else:
             text = f"statistics {analysis.name}: {analysis.result.steps} sums over {len(analysis.result.sites)} sites"
+            yield Finding(severity="note", text=text)
+
+
+def findings_of_variants(study: StudyManifest) -> Iterator[Finding]:
+    """What a rehearsal on few drawn variants says about a study of many."""
+    for each in study.statistics.analyses if study.statistics else ():
+        if isinstance(each, AgreedVariants):
+            passes = math.ceil(each.num_variants / each.block)
+            text = (
+                f"statistics {each.name}: {min(each.num_variants, MOST_DRAWN)} drawn variants in place of the study's "
+                f"{each.num_variants}, with which every pass over the list takes at least {passes} sums"
+            )
             yield Finding(severity="note", text=text)

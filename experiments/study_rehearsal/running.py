@@ -14,6 +14,11 @@ from aggregator.coordinator import run_study
 from aggregator.study_checks import check_study
 from aggregator.tracking import NullTracker
 from experiments.engines.inline import InlineTransport
+from experiments.genotypes.rehearsing import (
+    give_drawn_list,
+    with_drawn_genotypes,
+    with_drawn_variants,
+)
 from experiments.identities import with_own_identities
 from experiments.preparation import PreparedSites
 from experiments.privacy_plan.rehearsal import rehearsal_records, rehearsal_site, rehearsal_streams
@@ -21,6 +26,7 @@ from experiments.study_rehearsal.findings import (
     findings_of_manifest,
     findings_of_run,
     findings_of_statistics,
+    findings_of_variants,
     spare_sites,
 )
 from experiments.study_rehearsal.outcome import Run, message_costs, rounds_of, unplugging
@@ -113,6 +119,7 @@ def rehearse(study: StudyManifest, wishes: Wishes, *, today: dt.date, on_round: 
                 unplugged=unplugged,
                 failure=done.failure,
             ),
+            *findings_of_variants(study),
             *findings_of_statistics(done.analyses),
         ),
         failure="" if done.failure is None else type(done.failure).__name__,
@@ -153,6 +160,7 @@ def released(study: StudyManifest) -> list[str]:
 
 
 def _run(study: StudyManifest, plug: Plug | None, *, folder: Path, seed: int, on_round: OnRound) -> Run:
+    study = with_drawn_variants(study)
     streams = rehearsal_streams(seed)
     data = tuple(rehearsal_site(study, entry.site, streams=streams).data for entry in study.roster)
     files = {site.site: folder / "patients" / f"{site.site}.safetensors" for site in data}
@@ -176,6 +184,7 @@ def _run(study: StudyManifest, plug: Plug | None, *, folder: Path, seed: int, on
         ).handle
         for site, path in files.items()
     }
+    give_drawn_list(manifest, folder / "coordinator")
     wire = RehearsalWire(InlineTransport(agents), plug)
     results: list[RoundResult] = []
 
@@ -199,7 +208,7 @@ def _records(study: StudyManifest, site: str, *, streams: RandomStreams, folder:
         return None
     place = RecordsAt(folder / "patients" / f"{site}.records.safetensors", folder / "sites" / site / "answers")
     write_records(place.file, rehearsal_records(study, site, streams=streams))
-    return place
+    return with_drawn_genotypes(place, study, site, streams=streams, folder=folder / "genotypes")
 
 
 def _coordinate(

@@ -19,27 +19,27 @@ from federation.durable_files import read_whole
 from federation.errors import CohortiumError, ReleaseRefusedError
 from federation.governance.audit import Digest, Time
 from federation.governance.proposals import SignedProposal
+from federation.governance.release_files import (
+    REQUIRED,
+    STATISTICS,
+    FileName,
+    largest_bytes,
+    read_analysis,
+    statistics_file,
+)
 from federation.governance.signed import Signature, check_signature, sign_document
 from federation.identifiers import StudyId
 from federation.protocol.audit_head import LogName
 from federation.protocol.ledger_head import Hexadecimal
 from federation.protocol.signatures import SigningKey
+from federation.statistics.result import StudyAnalysis
 from federation.study.manifest import StudyManifest, read_sealed
-from federation.study.model_file import LARGEST_MODEL, StudyModel, read_model
+from federation.study.model_file import StudyModel, read_model
 
 RELEASE_FILE: Final = "release.json"
 _LEAD: Final = "release"
 _ACCEPTANCE: Final = "release-acceptance"
 _LARGEST_RECORD: Final = 2**20
-_LARGEST_TEXT: Final = 2**26
-
-FileName = Literal[
-    "model.safetensors", "model.onnx", "model_card.md", "privacy_statement.json", "manifest.json", "audit.json"
-]
-REQUIRED: Final[tuple[FileName, ...]] = (
-    "model.safetensors", "model.onnx", "model_card.md", "privacy_statement.json", "manifest.json",
-)  # fmt: skip
-_MODELS: Final = frozenset({"model.safetensors", "model.onnx"})
 
 
 class Parity(Document):
@@ -89,12 +89,14 @@ class OpenedRelease:
         model: The model, read from the checked bytes.
         contents: Of the files, by name.
         accepted: Whose signatures beside the lead's were checked.
+        analyses: Exact statistics that are part of the release, read from the checked bytes.
     """
 
     signed: SignedRelease
     model: StudyModel
     contents: Mapping[FileName, bytes]
     accepted: tuple[str, ...]
+    analyses: tuple[StudyAnalysis, ...] = ()
 
     @property
     def manifest(self) -> StudyManifest:
@@ -155,6 +157,7 @@ def open_release(folder: Path, *, lead: str, parties: Mapping[str, str] | None =
         model=read_model(contents["model.safetensors"], manifest),
         contents=contents,
         accepted=tuple(sorted(entry.signer for entry in signed.acceptances if entry.signer in known)),
+        analyses=_analyses(contents, manifest),
     )
 
 
@@ -178,13 +181,29 @@ def for_proposal(folder: Path, proposal: SignedProposal) -> OpenedRelease:
     return opened
 
 
+def _analyses(contents: Mapping[FileName, bytes], manifest: StudyManifest) -> tuple[StudyAnalysis, ...]:
+    """Those that are part of a release: some or all of the manifest's, as the lead signed, and no others."""
+    agreed = [analysis.name for analysis in manifest.statistics.analyses] if manifest.statistics else []
+    released = {match.group(1) for match in map(STATISTICS.fullmatch, contents) if match}
+    strange = sorted(released - set(agreed))
+    if strange:
+        raise _refused(statistics_file(strange[0]), "is of no analysis of the manifest")
+    found = {name: read_analysis(contents[statistics_file(name)]) for name in agreed if name in released}
+    for name, analysis in found.items():
+        if analysis.name != name:
+            raise _refused(statistics_file(name), "holds another analysis")
+    return tuple(found.values())
+
+
 def _contents(folder: Path, release: Release) -> Mapping[FileName, bytes]:
     missing = sorted(set(REQUIRED) - set(release.files))
     if missing:
         raise _refused(RELEASE_FILE, f"does not name {missing}")
     contents: dict[FileName, bytes] = {}
     for name, expected in release.files.items():
-        content = _read(folder / name, LARGEST_MODEL if name in _MODELS else _LARGEST_TEXT)
+        if (folder / name).parent.is_symlink() and "/" in name:
+            raise _refused(name, "lies in a folder that is a link")
+        content = _read(folder / name, largest_bytes(name))
         if hashlib.sha256(content).hexdigest() != expected:
             raise _refused(name, "is not what was signed")
         contents[name] = content

@@ -19,7 +19,7 @@ from federation.statistics.counts import CountStep
 from federation.statistics.private.promise import StatisticsPrivacy
 from federation.statistics.requests import Selection
 from federation.statistics.result import Findings
-from federation.statistics.step import Solver, Step
+from federation.statistics.step import Columns, FloatArray, Solver, Step
 
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
@@ -52,6 +52,19 @@ class Agreed(Document):
             threshold: Smallest number of patients that a count may show.
         """
 
+    def made_columns(self) -> frozenset[str]:
+        """Columns that its steps read and that no contract has: a site makes them of what it has."""
+        return frozenset()
+
+    def make_columns(self, columns: Columns, site: str) -> dict[str, FloatArray]:  # noqa: ARG002 - for those that do
+        """Those columns.
+
+        Args:
+            columns: Of the selection.
+            site: Whose.
+        """
+        return {}
+
     def allows(self, step: Step, contract: DataContract) -> bool:
         """Whether the analysis may ask for a step without noise. Patients are counted before every such analysis."""
         if self.privacy is not None:
@@ -69,6 +82,7 @@ class Agreed(Document):
         """
         needed = self.variables()
         read = needed | {name for step in self.steps(contract) for name in step.variables()}
+        read -= self.made_columns()
         read |= {criterion.variable for criterion in self.selection.where}
         for name in sorted(read | set(self.selection.complete)):
             contract.variable(name)

@@ -10,6 +10,8 @@ from federation.data.contract import Continuous, DataContract, Integer
 from federation.errors import ConfigurationError
 from federation.identifiers import VariableName
 from federation.statistics.agreed import Agreed
+from federation.statistics.agreed_genotypes import AgreedVariants
+from federation.statistics.agreed_operations import AgreedBeds, AgreedCalibration, AgreedFollowUp, AgreedStays
 from federation.statistics.agreed_tables import (
     AgreedComponents,
     AgreedCrossTable,
@@ -211,7 +213,12 @@ AgreedAnalysis = Annotated[
     | AgreedLogRank
     | AgreedCox
     | AgreedOddsRatio
-    | AgreedComponents,
+    | AgreedComponents
+    | AgreedVariants
+    | AgreedCalibration
+    | AgreedFollowUp
+    | AgreedStays
+    | AgreedBeds,
     Field(discriminator="kind"),
 ]
 """Every analysis that a study can agree on, told apart by its ``kind``."""

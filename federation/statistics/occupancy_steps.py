@@ -47,6 +47,9 @@ class OccupancyStep(Step):
     """Days before the origin whose admissions say how many arrive, and how long such patients stay."""
     group: VariableName | None = None
     groups: Annotated[int, Field(ge=1, le=1000)] = 1
+    admitted: VariableName = ADMITTED
+    """Column with the time of admission, in days."""
+    stay: VariableName = STAY
 
     def shapes(self) -> Shapes:
         """``cumulants`` ``[F, G, O, H, 3]`` and ``observed`` ``[G, O, H]``."""
@@ -56,7 +59,7 @@ class OccupancyStep(Step):
     def variables(self) -> frozenset[str]:
         """Times, curves and group."""
         curves = {knot_name(name, place) for name in self.forecasts for place in range(len(self.knots))}
-        return frozenset({ADMITTED, STAY} | curves | ({self.group} if self.group else set()))
+        return frozenset({self.admitted, self.stay} | curves | ({self.group} if self.group else set()))
 
     def summarise(self, columns: Columns) -> Mapping[str, FloatArray]:
         """See :meth:`shapes`.
@@ -64,7 +67,7 @@ class OccupancyStep(Step):
         Raises:
             ImplausibleValueError: If a stay is negative or a time is missing.
         """
-        admitted, stay = columns.values[ADMITTED], columns.values[STAY]
+        admitted, stay = columns.values[self.admitted], columns.values[self.stay]
         bad = int(np.count_nonzero(~(np.isfinite(admitted) & (stay >= 0))))
         if bad:
             raise ImplausibleValueError(

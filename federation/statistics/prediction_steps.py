@@ -8,7 +8,7 @@ Axis names: S scores, G groups, B bins of equal width on [0, 1].
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,7 @@ class RecalibrationStep(Step):
     """
 
     kind: Literal["recalibration"] = "recalibration"
+    chosen: ClassVar[frozenset[str]] = frozenset({"line", "shift"})
     scores: Scores
     line: tuple[tuple[tuple[float, float], ...], ...]
     """``[S, G, 2]`` intercept and slope of the first, where the sums are taken."""

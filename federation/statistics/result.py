@@ -39,6 +39,12 @@ class Table(Document):
         """One column as floats; NaN where a cell is not shown."""
         return [float(cell) if isinstance(cell, int | float) else math.nan for cell in self.column(name)]
 
+    def as_tsv(self) -> bytes:
+        """Tab-separated values with a header; an empty cell where nothing is shown; floats as their shortest decimals."""
+        lines = ["\t".join(self.columns)]
+        lines += ["\t".join("" if cell is None else str(cell) for cell in row) for row in self.rows]
+        return ("\n".join(lines) + "\n").encode()
+
 
 class Promise(Document):
     """What an analysis with privacy promised every patient of every site, for the patient to be in the records or not."""

@@ -21,6 +21,7 @@ from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.site_level import reason_against
 from federation.protocol.secure_sum.layout import WORD_BITS
 from federation.protocol.secure_sum.terms import SecureSumTerms
+from federation.statistics.agreed_reports import reason_against_groups
 from federation.study import statistics_spec
 from federation.study.compression import CompressionSpec
 from federation.study.robust_spec import CoordinateMedian, TrimmedMean
@@ -182,6 +183,10 @@ class StudyManifest(StudyTerms):
             aggregation=self.aggregation,
             privacy=self.privacy,
             sites=len(self.roster),
+        ) or reason_against_groups(
+            self.statistics.analyses,
+            tuple(entry.site for entry in self.roster),
+            drop_outs=self.statistics.drop_outs,
         )
         if refused is not None:
             message = f"statistics: {refused}"

@@ -11,6 +11,7 @@ from federation.data.contract import DataContract
 from federation.documents import Document
 from federation.errors import CohortiumError
 from federation.privacy.promise import NoPrivacy, SiteLevelPrivacy
+from federation.statistics.agreed_genotypes import one_list
 from federation.statistics.agreed_models import AgreedAnalysis
 from federation.statistics.disclosure import DEFAULT_THRESHOLD
 from federation.statistics.private.plans import plan_of
@@ -93,6 +94,7 @@ def reason_against(  # noqa: PLR0911 - one reason for each return
         return f"expected a threshold of at least {_FEWEST_PATIENTS} for records of patients, got {spec.threshold}"
     least = max(aggregation.masked.threshold_of(sites), aggregation.quorum)
     try:
+        one_list(spec.analyses)
         found = (_reason_against_one(analysis, contract, most_shares=max(least - 1, 1)) for analysis in spec.analyses)
         return next((reason for reason in found if reason is not None), None)
     except CohortiumError as misfit:

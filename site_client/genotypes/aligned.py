@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from federation.errors import InvalidInputError, PatientKeyError
 from federation.statistics.genotype_source import MISSING, CopyArray, FloatArray, IndexArray, Projection, project
-from federation.statistics.genotypes.alignment import ABSENT, Alignment, PalindromicRule, align
+from federation.statistics.genotypes.alignment import ABSENT, Alignment, PalindromicRule, align, aligned_digest
 from federation.statistics.genotypes.variants import VariantList
 from site_client.genotypes.plink import PlinkFiles
 
@@ -75,7 +75,7 @@ class SiteGenotypes:
 
 def listed_digest(listed: VariantList, palindromic: PalindromicRule) -> str:
     """What binds a step to a list and to the rule of its alignment."""
-    return f"{listed.digest}:{palindromic}"
+    return aligned_digest(listed.digest, palindromic)
 
 
 @dataclass

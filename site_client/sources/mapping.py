@@ -176,6 +176,16 @@ class VariableMapping(Document):
         return self
 
 
+class GenotypeMapping(Document):
+    """Where the genotypes of the same patients are, and the list of variants that a study agreed on."""
+
+    files: Column
+    """PLINK's three files without ``.bed``, ``.bim`` and ``.fam``, relative to the folder of the mapping file. The within-family
+    identifiers (IID) are the patient keys."""
+    variants: Column
+    """The study's list of variants, a ``.bim`` file: the manifest holds its digest."""
+
+
 class SiteMapping(Document):
     """How one site's table becomes the variables of a contract. Stays at the site."""
 
@@ -186,6 +196,8 @@ class SiteMapping(Document):
     patient_key: PatientKeyMapping
     index_date: IndexDateMapping | None = None
     variables: Annotated[dict[VariableName, VariableMapping], Field(min_length=1)]
+    genotypes: GenotypeMapping | None = None
+    """For association studies of genetic variants; other studies do not look at it."""
 
     def check_against(self, contract: DataContract) -> None:
         """Check that every variable of the contract is mapped.

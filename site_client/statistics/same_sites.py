@@ -13,7 +13,7 @@ from typing import Final
 
 from federation.durable_files import read_whole, write_durably
 from federation.errors import CheckpointError
-from federation.protocol.secure_sum.terms import KeyBatch
+from federation.protocol.secure_sum.terms import FEWEST_SITES, KeyBatch
 from federation.protocol.secure_sum.wire import refused
 from federation.study.secure_sums import STATISTICS
 
@@ -26,9 +26,11 @@ class SameSites:
 
     Args:
         path: A JSON file; made with the first answer.
+        groups: Of sites about which the study has a line of its own, as places among the members: none may be of one or two.
     """
 
     path: Path
+    groups: tuple[frozenset[int], ...] = ()
 
     def check(self, batch: KeyBatch, survivors: tuple[int, ...], *, opens: bool) -> None:
         """Refuse another set of survivors than the one that was opened first.
@@ -39,11 +41,17 @@ class SameSites:
             opens: Whether the answer that is about to leave opens the sum.
 
         Raises:
-            SecureSumRefusedError: ``other_sites``.
+            SecureSumRefusedError: ``other_sites`` or ``small_group``.
             CheckpointError: If the memory cannot be read.
         """
         if batch.purpose != STATISTICS:
             return
+        left = [len(group.intersection(survivors)) for group in self.groups]
+        if any(0 < number < FEWEST_SITES for number in left):
+            raise refused(
+                "small_group",
+                f"expected at least {FEWEST_SITES} sites of every group of the study in a sum, got {min(filter(None, left))}",
+            )
         wanted = sorted(survivors)
         known = self._known()
         if known is not None and known != wanted:

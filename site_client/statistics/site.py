@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,7 +13,7 @@ from federation.protocol.secure_sum.terms import KeyBatch
 from federation.statistics import wide_sums
 from federation.statistics.private.step import PrivateStep
 from federation.statistics.requests import Selection, StatisticsTerms, StepRequest
-from federation.statistics.step import Columns
+from federation.statistics.step import Columns, FloatArray
 from federation.statistics.wide_sums import Words
 from site_client.genotypes.aligned import SiteGenotypes
 from site_client.patients import Records
@@ -23,6 +24,8 @@ from site_client.statistics.private_answers import PrivateAnswers
 
 PURPOSE: Final = "statistics"
 """Keys of these sums are for nothing else."""
+
+Makes = Callable[[Selection, Columns], Mapping[str, FloatArray]]
 
 
 @dataclass
@@ -36,6 +39,7 @@ class StatisticsSite:
         genotypes: Of the site's patients, if the study has any.
         participant: Of secure sums; ``None``: answers are open, which only public and generated records allow.
         private: Answers with noise, each given once.
+        makes: Columns that agreed analyses of a selection read and that no contract has.
     """
 
     records: Records = field(repr=False)
@@ -44,6 +48,7 @@ class StatisticsSite:
     participant: SecureParticipant | None = field(default=None, repr=False)
     genotypes: SiteGenotypes | None = field(default=None, repr=False)
     private: PrivateAnswers = field(default_factory=PrivateAnswers, repr=False)
+    makes: Makes | None = field(default=None, repr=False)
     _known: tuple[Selection, bool, Columns] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -132,5 +137,7 @@ class StatisticsSite:
             columns = as_columns(chosen, terms=self.terms, selection=selection)
             if self.genotypes is not None:
                 columns = replace(columns, genotypes=self.genotypes.of(chosen.patient_keys))
+            if self.makes is not None:
+                columns = replace(columns, values={**columns.values, **self.makes(selection, columns)})
             self._known = (selection, is_private, columns)
         return self._known[2]

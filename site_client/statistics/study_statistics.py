@@ -10,10 +10,12 @@ from federation.protocol.messages import Envelope, StatisticsReply, StatisticsRe
 from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.messages import RECEIPT_BYTES
 from federation.statistics.private.step import PrivateStep
-from federation.statistics.requests import StepRequest
+from federation.statistics.requests import Selection, StepRequest
+from federation.statistics.step import Columns, FloatArray
 from federation.study.manifest import StudyManifest
 from federation.study.secure_sums import STATISTICS
 from federation.study.statistics_spec import StatisticsSpec
+from site_client.genotypes.agreed import study_genotypes
 from site_client.records_file import RecordsAt, read_records
 from site_client.secure_participant import SecureParticipant
 from site_client.statistics.earlier_selections import EarlierSelections
@@ -99,10 +101,22 @@ class StudyStatistics:
         if spec is None or self.participant is None or self.records is None:
             raise InternalError("expected records, keys and a memory of answers in a study with statistics")
         sites = tuple(entry.site for entry in manifest.roster)
+        records = read_records(self.records.file)
         return StatisticsSite(
-            records=read_records(self.records.file),
+            records=records,
             terms=spec.terms(manifest.contract, manifest.cohort, sites),
             earlier=EarlierSelections(folder=self.records.answers, threshold=spec.threshold, key=self.participant.site),
             participant=self.participant,
             private=self.private,
+            genotypes=study_genotypes(spec, self.records, site=records.site, patients=records.patient_keys.tolist()),
+            makes=lambda selection, columns: _made(spec, selection, columns, site=records.site),
         )
+
+
+def _made(spec: StatisticsSpec, selection: Selection, columns: Columns, *, site: str) -> dict[str, FloatArray]:
+    """Columns that analyses of this selection read and that no contract has, under names of their own."""
+    found: dict[str, FloatArray] = {}
+    for analysis in spec.analyses:
+        if analysis.selection == selection:
+            found |= analysis.make_columns(columns, site)
+    return found

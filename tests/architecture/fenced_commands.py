@@ -52,6 +52,7 @@ class NotTyped:
 
 _GUIDES = "tests/e2e/test_guides.py::test_the_two_guides_lead_from_empty_folders_to_a_released_model"
 _RELEASES = "tests/aggregator/release/test_release_commands.py"
+_LAUNCHES = "tests/aggregator/host/test_launching.py::test_an_association_study_is_launched_with_its_list_of_variants"
 _BENCHES = "tests/experiments/benchmarks"
 _SLOW = "takes many minutes, and prints figures that depend on the machine or are in the page"
 NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
@@ -90,6 +91,12 @@ NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
             _SLOW,
             "tests/experiments/genotypes/test_streaming.py::test_the_bench_compares_like_with_like",
         ),
+        NotTyped("cohortium study launch", "needs an aggregator's host", _LAUNCHES),
+        NotTyped(
+            "cohortium study",
+            "needs a manifest of the reader's own",
+            "tests/experiments/test_launched_guides.py::test_the_guide_on_genotypes_leads_to_a_rehearsed_association_study",
+        ),
     ),
     "docs/networks.md": (
         NotTyped(
@@ -104,6 +111,11 @@ NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
         ),
     ),
     "docs/operations.md": (
+        NotTyped(
+            "cohortium study",
+            "needs a manifest of the reader's own",
+            "tests/experiments/test_launched_guides.py::test_the_guide_on_operations_leads_to_rehearsed_reports",
+        ),
         NotTyped(
             "",
             "reads hospital files that are not everywhere, and takes minutes",

@@ -85,7 +85,7 @@ def test_the_commands_of_the_guides_are_those_that_exist() -> None:
     found = guide_commands(ROOT / "docs")
     assert {"consortium init", "site data check", "study launch", "site ledger create"} <= set(found)
     for name in found:
-        command = get_command(app)
+        command = get_command(whole(callback=root))
         for word in name.split():
             command = command.commands[word]  # type: ignore[attr-defined]
     assert len(found) > 30, PAGES

@@ -59,3 +59,41 @@ def test_a_rehearsal_takes_the_statistics_too(source, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert any(finding["text"].startswith("statistics deaths: ") for finding in report["findings"])
     assert "exact statistics: deaths" in report["released"]
+
+
+def test_an_association_study_is_agreed_with_its_list_and_rehearsed_on_drawn_genotypes(source, tmp_path, capsys):
+    listed, output = tmp_path / "list.bim", tmp_path / "one.yaml"
+    listed.write_text("".join(f"1\tvar{place}\t0\t{place + 1}\tA\tG\n" for place in range(1500)))
+    words = ["analysis=gwas", f"variants={listed}", "method=logistic", "covariates=[age]", "components=1", "block=1000"]
+    assert add(source, "scan", *words, output=output) == 0
+    scan = read_manifest_file(output).manifest.statistics.analyses[0]
+    assert (scan.kind, scan.num_variants, scan.model.outcome) == ("gwas", 1500, "died")
+    capsys.readouterr()
+    assert run(["study", "rehearse", str(output), "--json", "--no-unplug", "--patients", "80"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    found = [finding["text"] for finding in report["findings"] if finding["text"].startswith("statistics scan")]
+    assert "at least 2 sums" in found[0]
+    assert "sums over 4 sites" in found[1], found
+    assert any("1500 genetic variants with died" in line for line in report["leaves_each_site"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["variants=absent.bim"],
+        ["variants={list}", "method=score", "weights=w.tsv"],
+        ["variants={list}", "study=gwas_hapmap3"],
+        ["variants={list}", "aggregation=open"],
+        ["variants={list}", "variants={list}"],
+        ["variants={list}", "phenotype=blood"],
+        ["variants={list}", "maff=0.1"],
+    ],
+)
+def test_a_mistake_in_an_association_study_changes_nothing(source, tmp_path, words):
+    listed = tmp_path / "list.bim"
+    listed.write_text("1\tvar1\t0\t5\tA\tG\n")
+    chosen = [word.format(list=listed) for word in words]
+    method = [] if "method=score" in words else ["method=allelic"]
+    assert add(source, "scan", "analysis=gwas", *method, *chosen, output=tmp_path / "one.yaml") != 0
+    assert not (tmp_path / "one.yaml").exists()

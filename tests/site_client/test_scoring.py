@@ -24,7 +24,8 @@ from federation.errors import (
     ReleaseRefusedError,
     SignatureRefusedError,
 )
-from federation.governance.releases import REQUIRED, Parity, Release, sign_release
+from federation.governance.release_files import REQUIRED
+from federation.governance.releases import Parity, Release, sign_release
 from federation.protocol.signatures import SigningKey
 from federation.study.manifest import StudyManifest
 from federation.study.model_file import StudyModel, read_model

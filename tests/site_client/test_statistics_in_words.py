@@ -6,6 +6,8 @@ import pytest
 
 from site_client.policy_check import check
 from site_client.what_leaves import what_leaves
+from tests.agreed_variants import CONTRACT as GENOTYPES
+from tests.agreed_variants import agreed_variants
 from tests.site_client.test_policy import policy
 from tests.small_proposal import proposal, roster
 from tests.statistics_bench import CONTRACT
@@ -79,3 +81,15 @@ def test_a_study_without_statistics_says_nothing_of_them():
 @pytest.mark.parametrize(("drop_outs", "words"), [("wait", "answers for no other set"), ("leave_out", "own part")])
 def test_an_officer_reads_what_a_hospital_that_drops_out_gives_away(drop_outs, words):
     assert any(words in fact for fact in what_leaves(statistical("wards", drop_outs=drop_outs).manifest))
+
+
+def test_an_association_study_is_said_with_what_its_results_tell():
+    study = statistical("wards").as_data()
+    study["manifest"]["contract"] = GENOTYPES.as_data()
+    study["manifest"]["statistics"]["analyses"] = [agreed_variants()[0].as_data()]
+    said = what_leaves(type(statistical("wards")).from_data(study).manifest)
+    (words,) = [fact for fact in said if fact.startswith("sums for")]
+    assert "the association of 40 genetic variants with trait, beside age, 2 components of ancestry" in words
+    assert "(linear)" in words
+    assert any("whether that person is among the patients" in fact for fact in said)
+    assert not any("genetic" in fact for fact in what_leaves(statistical("wards").manifest))

@@ -88,6 +88,16 @@ def align(listed: VariantList, own: VariantList, *, palindromic: PalindromicRule
     return Alignment(columns=columns, is_swapped=is_swapped, fates=fates)
 
 
+def aligned_digest(listed: str, palindromic: PalindromicRule) -> str:
+    """What binds a step to a list and to the rule of its alignment.
+
+    Args:
+        listed: Digest of the list.
+        palindromic: See :func:`align`.
+    """
+    return f"{listed}:{palindromic}"
+
+
 def fate_of(listed: tuple[str, str], own: tuple[str, str], *, palindromic: PalindromicRule) -> int:
     """Place in :data:`FATES` of a variant whose name and position agree.
 

@@ -27,7 +27,8 @@ from federation.statistics.step import Solver
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 
-_EXTRA: Final = 6
+EXTRA: Final = 6
+"""Columns that are sent beside those that are asked for, at a time."""
 _MOST_STEPS: Final = 60
 _TOLERANCE: Final = 1e-9
 """Of the residual, relative to the largest eigenvalue."""
@@ -101,7 +102,7 @@ def solve_components(
         scales=Packed.of(np.sqrt(2 * frequency * (1 - frequency))),
         loadings=Packed.of(np.zeros((len(places), 0))),
     )
-    block = np.linalg.qr(_start(variants, len(places), min(components + _EXTRA, len(places))))[0]
+    block = np.linalg.qr(_start(variants, len(places), min(components + EXTRA, len(places))))[0]
     basis, images = np.zeros((len(places), 0)), np.zeros((len(places), 0))
     for steps in range(1, _MOST_STEPS + 1):
         sums = yield ComponentStep(variants=variants, projection=at.model_copy(update={"loadings": Packed.of(block)}))

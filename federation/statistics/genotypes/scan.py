@@ -30,7 +30,7 @@ from federation.statistics.step import Solver
 FloatArray = NDArray[np.float64]
 Method = Literal["allelic", "cmh", "linear", "logistic"]
 NEEDS_CASES: Final = frozenset({"allelic", "cmh", "logistic"})
-_REGRESSIONS: Final = frozenset({"linear", "logistic"})
+REGRESSIONS: Final = frozenset({"linear", "logistic"})
 _PATIENTS_PER_COLUMN: Final = 3
 _NUMBERS_OF_COUNTS: Final = 9
 _MEDIAN_OF_CHI_SQUARED: Final = float(stats.chi2.ppf(0.5, 1))
@@ -82,7 +82,7 @@ def scan(asked: Scan, *, patients: int, threshold: int) -> Solver[Findings]:
         PrivacyRefusedError: If there are too few patients in a group, or too many columns for them.
         InvalidInputError: If no variant passes the rules or the covariates are collinear.
     """
-    if asked.method in _REGRESSIONS:
+    if asked.method in REGRESSIONS:
         yield from _check_covariates(asked, patients=patients, threshold=threshold)
     fates = (yield AlignmentStep(variants=asked.variants, sites=asked.sites))["fates"]
     quality = yield from count(asked, threshold=threshold)
@@ -142,7 +142,16 @@ def count(asked: Scan, *, threshold: int) -> Solver[Quality]:
 def _check_covariates(asked: Scan, *, patients: int, threshold: int) -> Solver[None]:
     """Refuse covariates that describe a few patients, before a variant is looked at."""
     model = asked.model
-    sums = yield CrossProductStep(
+    sums = yield covariate_step(model)
+    check_columns_are_safe(sums["gram"], model.design, patients=patients, threshold=threshold)
+    check_columns(sums["gram"], model.design.names)
+    if threshold > 1:
+        check_total(patients, _PATIENTS_PER_COLUMN * (model.width + asked.components + 1))
+
+
+def covariate_step(model: ScanModel) -> CrossProductStep:
+    """What is asked about the covariates alone, before any variant."""
+    return CrossProductStep(
         model=RegressionModel(
             family="linear",
             outcome=model.outcome,
@@ -151,10 +160,6 @@ def _check_covariates(asked: Scan, *, patients: int, threshold: int) -> Solver[N
             outcome_scale=model.outcome_scale,
         )
     )
-    check_columns_are_safe(sums["gram"], model.design, patients=patients, threshold=threshold)
-    check_columns(sums["gram"], model.design.names)
-    if threshold > 1:
-        check_total(patients, _PATIENTS_PER_COLUMN * (model.width + asked.components + 1))
 
 
 def _tested(asked: Scan, model: ScanModel, quality: Quality) -> Solver[variant_tests.Estimates]:

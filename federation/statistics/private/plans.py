@@ -9,7 +9,13 @@ from typing import Final
 from federation.data.contract import DataContract
 from federation.errors import InternalError, InvalidInputError
 from federation.statistics.agreed import Agreed
-from federation.statistics.agreed_models import AgreedCox, AgreedCurves, AgreedLogRank, AgreedRegression
+from federation.statistics.agreed_models import (
+    AgreedCox,
+    AgreedCurves,
+    AgreedLogRank,
+    AgreedMetaAnalysis,
+    AgreedRegression,
+)
 from federation.statistics.agreed_tables import (
     AgreedComponents,
     AgreedCrossTable,
@@ -145,5 +151,10 @@ def _releases(agreed: Agreed, contract: DataContract, privacy: StatisticsPrivacy
             return curve_releases(agreed, contract, privacy)
         case AgreedLogRank():
             return log_rank_releases(agreed, contract, privacy)
-        case _:
+        case AgreedMetaAnalysis():
             raise not_additive("meta", "analysis=glm, whose sums are over all patients")
+        case _:
+            raise InvalidInputError(
+                f"expected an analysis that has a version with privacy, got {agreed.name}",
+                remedy="leave its privacy out",
+            )

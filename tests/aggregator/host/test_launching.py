@@ -21,6 +21,7 @@ from federation.governance.audit_log import read_log
 from federation.protocol.signatures import SigningKey
 from tests.aggregator.host.consortium import Consortium
 from tests.aggregator.host.launched_study import approval_of, enrolled, proposal_of, study_of, written
+from tests.agreed_variants import CONTRACT, agreed_variants
 
 
 def now():
@@ -204,3 +205,27 @@ def test_who_takes_part_follows_decisions_lists_and_withdrawals(sites, propose, 
     place.request(place.withdrawal("west"), now=now())
     clock[0] += 1.1
     assert participation.gone() == {"north": "withdrawn", "south": "not_approved", "west": "withdrawn"}
+
+
+def test_an_association_study_is_launched_with_its_list_of_variants(layout, propose, sites, tmp_path):
+    agreed, listed = agreed_variants()
+    masked = {"value_range": 10.0, "norm_bound": 10.0, "threshold": 3}
+    study = study_of(
+        sites,
+        contract=CONTRACT.as_data(),
+        evaluation={"release": "none"},
+        aggregation={"mode": "masked", "quorum": 3, "masked": masked},
+        statistics={"analyses": [agreed.as_data()]},
+    )
+    mail, other, right = propose(*EVERYBODY, study=study), tmp_path / "other.bim", tmp_path / "list.bim"
+    other.write_bytes(listed.to_bim() + b"2\tmore\t0\t9\tA\tG\n")
+    right.write_bytes(listed.to_bim())
+    for wrong in (None, other, tmp_path / "absent.bim"):
+        with pytest.raises(InvalidInputError, match="list"):
+            launch(layout, *mail, now=now(), variants=wrong)
+        assert launched_studies(layout) == ()
+    place = launch(layout, *mail, now=now(), variants=right)
+    launch(layout, *mail, now=now())  # it is kept
+    assert launched_studies(layout) == (place,)
+    with pytest.raises(InvalidInputError, match="association study"):
+        launch(layout, *propose(*EVERYBODY), now=now(), variants=right)

@@ -12,7 +12,8 @@ from aggregator.release import bundle
 from aggregator.release.bundle import add_acceptance, check_graph, make_release
 from aggregator.release.finished_study import read_finished
 from federation.errors import AuditFailedError, CohortiumError, ReleaseRefusedError, SignatureRefusedError
-from federation.governance.releases import RELEASE_FILE, REQUIRED, SignedRelease, open_release, sign_release
+from federation.governance.release_files import REQUIRED
+from federation.governance.releases import RELEASE_FILE, SignedRelease, open_release, sign_release
 from federation.protocol.signatures import SigningKey
 from federation.study.model_file import StudyModel
 from tests.aggregator.release.finished_run import LEAD, NOW, SITE, change_json, finished_run, model_bytes, random_model

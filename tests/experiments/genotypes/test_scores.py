@@ -11,7 +11,7 @@ import statsmodels.api as sm
 from sklearn.metrics import roc_auc_score
 
 from experiments.genotypes.studies import GenotypeStudy
-from experiments.genotypes.weights import as_tsv, read_weights
+from experiments.genotypes.weights import read_weights
 from federation.errors import InvalidInputError
 from federation.statistics.genotypes.clumping import ClumpingRules, clumped
 from federation.statistics.genotypes.quality import QualityRules, judge
@@ -32,7 +32,7 @@ def weights(study: GenotypeStudy, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("weights")
     asked = ("method=linear", "phenotype=trait", "components=2", "where=discovery = 1", "score_below=1e-3")
     path = folder / "weights.tsv"
-    path.write_bytes(as_tsv(run(folder, study, *asked).table("weights")))
+    path.write_bytes(run(folder, study, *asked).table("weights").as_tsv())
     return path
 
 

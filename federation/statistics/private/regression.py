@@ -11,7 +11,6 @@ Axis names: p columns.
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,27 +119,21 @@ class PrivateRegression:
                 return math.sqrt(max(self._largest, 1.0))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Iterates:
-    """The second half of the steps."""
+    """The steps, of which the second half is averaged."""
 
     kept: int
-    points: deque[FloatArray] = field(init=False)
-    informations: deque[FloatArray] = field(init=False)
-    noises: deque[FloatArray] = field(init=False)
-    spreads: deque[float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.points = deque(maxlen=self.kept)
-        self.informations = deque(maxlen=self.kept)
-        self.noises = deque(maxlen=self.kept)
-        self.spreads = deque(maxlen=self.kept)
+    points: list[FloatArray] = field(default_factory=list[FloatArray])
+    informations: list[FloatArray] = field(default_factory=list[FloatArray])
+    noises: list[FloatArray] = field(default_factory=list[FloatArray])
+    spreads: list[float] = field(default_factory=list[float])
 
     def inverse(self, penalty: FloatArray, deviation: float) -> Floored:
-        """Of the mean of the informations so far."""
-        count = len(self.informations)
-        mean = np.mean(self.informations, axis=0) + np.diag(penalty)
-        return floored_inverse(mean, deviation=deviation / math.sqrt(count))
+        """Of the mean of the latest informations."""
+        latest = self.informations[-self.kept :]
+        mean = np.mean(latest, axis=0) + np.diag(penalty)
+        return floored_inverse(mean, deviation=deviation / math.sqrt(len(latest)))
 
 
 def private_glm(asked: PrivateRegression) -> PrivateSolver:
@@ -200,16 +193,16 @@ def _spread(model: RegressionModel, sums: Sums, moved: FloatArray, *, least: flo
 
 
 def _findings(asked: PrivateRegression, iterates: _Iterates, found: Floored, *, patients: float) -> Findings:
-    model, kept = asked.model, len(iterates.points)
+    model, kept = asked.model, iterates.kept
     width = len(model.design.columns)
     degrees = max(patients - width, 1.0)
     has_dispersion = model.family in HAS_DISPERSION
-    dispersion = float(np.mean(iterates.spreads)) / degrees if has_dispersion else 1.0
+    dispersion = float(np.mean(iterates.spreads[-kept:])) / degrees if has_dispersion else 1.0
     sampling = found.inverse * dispersion
-    noise = found.inverse @ (np.sum(iterates.noises, axis=0) / kept**2) @ found.inverse
+    noise = found.inverse @ (np.sum(iterates.noises[-kept:], axis=0) / kept**2) @ found.inverse
     unit = model.outcome_scale if model.family == "linear" else 1.0
     back = model.design.unscaled() * unit
-    estimates = plain_coefficients(model, np.mean(iterates.points, axis=0))
+    estimates = plain_coefficients(model, np.mean(iterates.points[-kept:], axis=0))
     parts = {name: back @ matrix @ back.T for name, matrix in (("sampling", sampling), ("noise", noise))}
     table = coefficient_table(
         model.design.names,

@@ -10,7 +10,7 @@ Axis names: R records, p columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -179,3 +179,19 @@ def _scaled(factors: tuple[Factor, ...], contract: DataContract, *, is_centred: 
         return Column(factors=factors, centre=(least + most) / 2, scale=(most - least) / 2)
     largest = float(np.prod([max(abs(least), abs(most)) for least, most in bounds])) if bounds else 1.0
     return Column(factors=factors, scale=largest or 1.0)
+
+
+def linear_predictor(design: FloatArray, coefficients: Sequence[float]) -> FloatArray:
+    """``[R]``: the rows times the coefficients, in an order of additions that is the same for every row.
+
+    A matrix product may add up a row differently at another place, so that a patient more would change the last bits of the others'
+    numbers, and what they are rounded to under privacy.
+
+    Args:
+        design: ``[R, p]``.
+        coefficients: p.
+    """
+    total = np.zeros(len(design))
+    for place, coefficient in enumerate(coefficients):
+        total += design[:, place] * coefficient
+    return total

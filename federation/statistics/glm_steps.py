@@ -18,7 +18,7 @@ from pydantic import Field
 from federation.documents import Document
 from federation.errors import RecordsError
 from federation.identifiers import VariableName
-from federation.statistics.design import Design, Factor
+from federation.statistics.design import Design, Factor, linear_predictor
 from federation.statistics.families import (
     Family,
     base_likelihood,
@@ -146,7 +146,7 @@ class ScoreStep(Step):
         """``[R, p]`` design, ``[R]`` residuals, and of each record its weights and its parts of the likelihood."""
         family = self.model.family
         design, outcome, shift = self.model.data(columns)
-        mean = mean_of(family, design @ np.array(self.coefficients) + shift)
+        mean = mean_of(family, linear_predictor(design, self.coefficients) + shift)
         weights, factors = weights_of(family, mean)
         residual = outcome - mean
         variance = np.maximum(variance_of(family, mean), np.finfo(float).tiny)

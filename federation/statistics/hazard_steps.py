@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from federation.statistics.descriptive_steps import Levels
-from federation.statistics.design import Design
+from federation.statistics.design import Design, linear_predictor
 from federation.statistics.step import Columns, Shapes, Step
 from federation.statistics.survival_steps import Survival, TimeGrid, codes_of
 
@@ -72,7 +72,7 @@ class HazardStep(Step):
         is_at_risk = is_here & (points[:, 1] <= ends)
         if entry is not None:
             is_at_risk &= points[:, 1] > self.grid.starts(entry)[:, None]
-        predictor = (design @ np.array(self.coefficients))[:, None] + np.array(self.hazards)
+        predictor = linear_predictor(design, self.coefficients)[:, None] + np.array(self.hazards)
         expected = np.where(is_at_risk, np.exp(np.clip(predictor, -_LARGEST_PREDICTOR, _LARGEST_PREDICTOR)), 0.0)
         happened = (is_at_risk & (points[:, 1] == ends)) * event[:, None]
         rest = happened - expected

@@ -53,10 +53,12 @@ class AlarmSite(StatisticsSite):
             )
         return super()._words(request)
 
-    def _columns(self, selection: Selection) -> Columns:
-        if selection != Selection():
+    def _columns(self, selection: Selection, *, is_private: bool = False) -> Columns:
+        if is_private or selection != Selection():
             raise PrivacyRefusedError(
-                "expected all test windows, got a selection", remedy="ask without a selection", reason="selection"
+                "expected all test windows without noise, got a selection",
+                remedy="ask without a selection",
+                reason="selection",
             )
         return self.windows
 

@@ -27,11 +27,11 @@ Mask = NDArray[np.bool_]
 
 
 class _Arc(NamedTuple):
-    """A hidden count."""
+    """A hidden count of patients."""
 
     tail: int
     head: int
-    count: int
+    patients: int
     row: int
     column: int
     """Of the cell; of a margin, one of them is -1."""
@@ -89,7 +89,7 @@ def derivable(counts: FloatArray, hidden: HiddenCounts, threshold: int) -> Itera
     """
     arcs = list(_arcs(counts, hidden))
     for place, arc in enumerate(arcs):
-        if is_small(np.array(float(arc.count)), threshold) and not _can_change(
+        if is_small(np.array(float(arc.patients)), threshold) and not _can_change(
             arcs, place, nodes=sum(counts.shape) + 2
         ):
             yield arc.row, arc.column
@@ -113,10 +113,10 @@ def _can_change(arcs: list[_Arc], place: int, *, nodes: int) -> bool:
     for number, arc in enumerate(arcs):
         if number != place:
             ways[arc.tail].append(arc.head)
-            if arc.count > 0:
+            if arc.patients > 0:
                 ways[arc.head].append(arc.tail)
     tail, head = arcs[place].tail, arcs[place].head
-    return _reaches(ways, head, tail) or (arcs[place].count > 0 and _reaches(ways, tail, head))
+    return _reaches(ways, head, tail) or (arcs[place].patients > 0 and _reaches(ways, tail, head))
 
 
 def _reaches(ways: list[list[int]], start: int, end: int) -> bool:

@@ -36,7 +36,7 @@ def asked(site: Site, parameters: np.ndarray, *, round_number: int = 1) -> str:
     return site.reason(site.hospital().handle(request), request)
 
 
-@pytest.mark.parametrize("change", ["one weight", "other seed", "nothing learnt", "not a number"])
+@pytest.mark.parametrize("change", ["one weight", "other seed", "nothing learnt"])
 def test_another_model_in_round_1_is_refused_by_every_site_alone(site: Site, change: str) -> None:
     network = build_model(manifest().model, task="binary", num_features=FEATURES, num_outputs=1, private=False)
     one = START.copy()
@@ -45,7 +45,6 @@ def test_another_model_in_round_1_is_refused_by_every_site_alone(site: Site, cha
         "one weight": one,
         "other seed": initial_parameters(network, seed=1),
         "nothing learnt": np.zeros_like(START),
-        "not a number": np.full_like(START, np.nan),
     }[change]
     assert asked(site, wrong) == "PrivacyRefusedError"
     assert asked(site, START) == ""  # nothing was spoilt by it
@@ -57,7 +56,9 @@ def test_another_model_in_round_1_is_refused_by_every_site_alone(site: Site, cha
 def test_an_amendment_starts_with_the_model_that_it_names_bit_for_bit(site: Site) -> None:
     model = np.linspace(-1, 1, len(START), dtype=np.float32)
     named = "sha256:" + hashlib.sha256(model.astype("<f4").tobytes()).hexdigest()
-    data = site.signed.proposal.as_data() | {
+    data = site.signed.proposal.as_data()
+    data["manifest"]["version"] = 2
+    data |= {
         "supersedes": site.signed.proposal.digest,
         "start": {"round_number": 2, "model": named},
     }

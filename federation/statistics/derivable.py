@@ -31,11 +31,7 @@ class _Arc(NamedTuple):
 
     tail: int
     head: int
-<<<<<<< HEAD
-    hidden: int
-=======
     patients: int
->>>>>>> wt-deploy
     row: int
     column: int
     """Of the cell; of a margin, one of them is -1."""
@@ -93,11 +89,7 @@ def derivable(counts: FloatArray, hidden: HiddenCounts, threshold: int) -> Itera
     """
     arcs = list(_arcs(counts, hidden))
     for place, arc in enumerate(arcs):
-<<<<<<< HEAD
-        if is_small(np.array(float(arc.hidden)), threshold) and not _can_change(
-=======
         if is_small(np.array(float(arc.patients)), threshold) and not _can_change(
->>>>>>> wt-deploy
             arcs, place, nodes=sum(counts.shape) + 2
         ):
             yield arc.row, arc.column
@@ -121,17 +113,10 @@ def _can_change(arcs: list[_Arc], place: int, *, nodes: int) -> bool:
     for number, arc in enumerate(arcs):
         if number != place:
             ways[arc.tail].append(arc.head)
-<<<<<<< HEAD
-            if arc.hidden > 0:
-                ways[arc.head].append(arc.tail)
-    tail, head = arcs[place].tail, arcs[place].head
-    return _reaches(ways, head, tail) or (arcs[place].hidden > 0 and _reaches(ways, tail, head))
-=======
             if arc.patients > 0:
                 ways[arc.head].append(arc.tail)
     tail, head = arcs[place].tail, arcs[place].head
     return _reaches(ways, head, tail) or (arcs[place].patients > 0 and _reaches(ways, tail, head))
->>>>>>> wt-deploy
 
 
 def _reaches(ways: list[list[int]], start: int, end: int) -> bool:

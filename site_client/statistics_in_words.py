@@ -30,6 +30,10 @@ _TELLS_WHO: Final = (
     "results on many genetic variants tell, to somebody who knows a person's genotypes from elsewhere, whether that person is "
     "among the patients; no single genotype leaves this hospital"
 )
+_CHOOSES: Final = (
+    "which variants are tested follows from counts that only the coordinator sees: one that departs from what was agreed could ask "
+    "about a variant that few patients carry, and learn about these"
+)
 
 
 def statistics_in_words(manifest: StudyManifest) -> list[str]:
@@ -56,7 +60,7 @@ def statistics_in_words(manifest: StudyManifest) -> list[str]:
         else "if a hospital drops out, or the coordinator says so, the statistics begin again without it: the difference of such "
         "sums shows the coordinator that hospital's own part"
     )
-    told = [_TELLS_WHO] if one_list(spec.analyses) is not None else []
+    told = [_TELLS_WHO, _CHOOSES] if one_list(spec.analyses) is not None else []
     return [*found, *told, limits, difference]
 
 

@@ -44,10 +44,11 @@ def genotype_manifest(folder: Path, study: GenotypeStudy, *names: str, spec: dic
     contract = study.study.contract
     analyses = [agreed_analysis([*words, *ASKED[name]], contract, name=name)[0].as_data() for name in names]
     data = manifest_data(roster=roster, contract=contract.as_data(), evaluation={"release": "none"})
-    masked = {"value_range": 10.0, "norm_bound": 10.0, "threshold": 3, "rounds_per_agreement": 50}
+    needed = len(sites) // 2 + 1
+    masked = {"value_range": 10.0, "norm_bound": 10.0, "threshold": needed, "rounds_per_agreement": 50}
     data |= {
         "schedule": {"rounds": 1, "local_steps": 1, "batch_size": 16, "optimiser": {"learning_rate": 0.1}},
-        "aggregation": {"mode": "masked", "quorum": 3, "masked": masked},
+        "aggregation": {"mode": "masked", "quorum": needed, "masked": masked},
         "statistics": {"analyses": analyses, **(spec or {})},
     }
     return StudyManifest.from_data(data)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aggregator.transport import SiteReply, Transport
-from federation.protocol.messages import Header, SecureSumRequest, TrainRequest, read_envelope
+from federation.protocol.messages import Header, SecureSumRequest, StatisticsRequest, TrainRequest, read_envelope
+from federation.study.secure_sums import STATISTICS
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ class RehearsalWire:
         if plug is None or site != plug.site:
             return False
         number = round_of(header)
-        if number > plug.round_number:
+        if isinstance(header, SecureSumRequest | StatisticsRequest) and header.batch.purpose == STATISTICS:
+            self._is_out = False  # statistics come after the last round
+        elif number > plug.round_number:
             self._is_out = False
         elif number == plug.round_number and isinstance(header, TrainRequest):
             was_out, self._is_out = self._is_out, True

@@ -92,4 +92,5 @@ def test_an_association_study_is_said_with_what_its_results_tell():
     assert "the association of 40 genetic variants with trait, beside age, 2 components of ancestry" in words
     assert "(linear)" in words
     assert any("whether that person is among the patients" in fact for fact in said)
+    assert any("a variant that few patients carry" in fact for fact in said)
     assert not any("genetic" in fact for fact in what_leaves(statistical("wards").manifest))

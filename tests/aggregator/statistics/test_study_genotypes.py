@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from federation.errors import CheckpointError, InvalidInputError
 from federation.protocol.messages import PAYLOAD, Envelope, StatisticsReply, StatisticsRequest
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
-from tests.genotype_bench import columns, pooled
+from tests.genotype_bench import columns, load, pooled
 from tests.genotype_bench import run as simulate
 from tests.genotype_study import ASKED, genotype_agents, genotype_manifest, give_list, small_genotypes
 from tests.masked_study import Lossy, run
@@ -129,3 +130,22 @@ def test_a_site_that_vanishes_half_way_is_left_out_where_that_was_agreed(tmp_pat
     )
     assert alignment["hospital-004"] == 0
     assert alignment["hospital-001"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(
+    not (Path(os.environ.get("COHORTIUM_DATA", "/none")) / "genotypes").is_dir(),
+    reason="COHORTIUM_DATA has no genotypes",
+)
+def test_eleven_populations_are_scanned_in_a_launched_study_as_in_simulation(tmp_path: Path) -> None:
+    genotypes = load(tmp_path, "study=gwas_hapmap3", data=Path(os.environ["COHORTIUM_DATA"]))
+    study = genotype_manifest(tmp_path, genotypes, "trait")
+    give_list(tmp_path, genotypes, study)
+    transport = Lossy(genotype_agents(tmp_path, genotypes, study))
+    found = run(study, tmp_path, transport).analyses[0]
+    assert found.result is not None, found.reason
+    assert found.result.tables == simulate(tmp_path, genotypes, *ASKED["trait"]).tables
+    assert len(found.result.table("association").rows) > 10_000
+    largest = max(len(request.to_bytes()) for _, request, _ in transport.seen)
+    assert largest < 2**23, "what the gate takes at once"

@@ -90,8 +90,9 @@ class KernelGradients:
         self._records = min(LONGEST_PASS, max(SHORTEST_PASS, pass_records))
         self._features = torch.zeros((1, self._records, dataset.features.shape[1]))
         self._outcomes = torch.zeros((1, self._records))
+        self._rows: NDArray[np.float32] = self._features[0].numpy()
+        self._said: NDArray[np.float32] = self._outcomes[0].numpy()
         self._known = dataset.known_outcomes
-        self._total = torch.zeros((1, network.num_parameters), dtype=torch.float64)
         self._first = np.searchsorted(dataset.patient_index, np.arange(dataset.num_patients + 1))
         self._lengths = np.diff(self._first)
         self._is_single = dataset.num_patients == dataset.num_records
@@ -106,16 +107,18 @@ class KernelGradients:
         Returns:
             ``[D]`` whole grid steps, see :mod:`federation.privacy.clipping`.
         """
-        total = self._total.zero_()
+        total = torch.empty((1, self._network.num_parameters), dtype=torch.float64)
         bound = working_norm(clipping_norm, num_parameters=self._network.num_parameters, grid_bits=self._grid_bits)
         apart: list[IndexArray] = []
+        is_first = True
         for chosen in self._passes(patients, apart):
-            left = self._add_pass(chosen, total, bound=bound)
+            left = self._add_pass(chosen, total, bound=bound, is_first=is_first)
+            is_first = False
             if len(left):
                 apart.append(left)
-        summed: FloatArray = (
-            cut_to_grid(total, clipping_norm=clipping_norm, grid_bits=self._grid_bits).numpy()[0].copy()
-        )
+        if is_first:
+            total.zero_()
+        summed: FloatArray = cut_to_grid(total, clipping_norm=clipping_norm, grid_bits=self._grid_bits).numpy()[0]
         if apart:
             summed += self._by_opacus(np.sort(np.concatenate(apart)), clipping_norm=clipping_norm)
         return summed
@@ -137,8 +140,8 @@ class KernelGradients:
             yield patients[start:stop]
             start = stop
 
-    def _add_pass(self, patients: IndexArray, total: Tensor, *, bound: float) -> IndexArray:
-        """Add the clipped gradients of a pass; returns patients that have to be treated apart."""
+    def _add_pass(self, patients: IndexArray, total: Tensor, *, bound: float, is_first: bool) -> IndexArray:
+        """Add the clipped gradients of a pass, or write the first one's; returns patients that have to be treated apart."""
         rows, owners = self._rows_of(patients)
         gradients = self._gradients_of(rows)
         squares = gradients.squared_norms()
@@ -153,7 +156,7 @@ class KernelGradients:
             factors, cancelling = self._patient_factors(gradients, squares, unusable, owners, bound=bound)
             left = patients[np.unique(owners[cancelling[: len(rows)]])]
         factors[:, len(rows) :] = 0.0
-        gradients.add_weighted(factors, total)
+        gradients.add_weighted(factors, total, is_first=is_first)
         return left
 
     def _gradients_of(self, rows: IndexArray) -> RecordGradients:
@@ -162,10 +165,10 @@ class KernelGradients:
             self._features[0, : len(rows)] = torch.from_numpy(self._dataset.features[rows])
         else:
             # Through NumPy: the records may lie in a file that is mapped read-only. Clipping does not happen, it skips a copy.
-            np.take(self._dataset.features, rows, axis=0, out=self._features[0, : len(rows)].numpy(), mode="clip")
-        np.take(self._known, rows, out=self._outcomes[0, : len(rows)].numpy(), mode="clip")
-        self._features[0, len(rows) :] = 0.0
-        self._outcomes[0, len(rows) :] = 0.0
+            np.take(self._dataset.features, rows, axis=0, out=self._rows[: len(rows)], mode="clip")
+        np.take(self._known, rows, out=self._said[: len(rows)], mode="clip")
+        self._rows[len(rows) :] = 0.0
+        self._said[len(rows) :] = 0.0
         gradients = RecordGradients()
         self._network.loss_gradients(self._theta, self._features, self._outcomes, task=self._task, sink=gradients)
         return gradients

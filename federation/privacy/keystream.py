@@ -57,5 +57,5 @@ class KeyStream:
         size = _WORD_BYTES * count
         # The stream itself is what zeros are encrypted to.
         zeros = memoryview(_ZEROS)[:size] if size <= len(_ZEROS) else bytes(size)
-        self._encryptor.update_into(zeros, words.data.cast("B"))
+        self._encryptor.update_into(zeros, words.view(np.uint8).data)
         return words.astype(np.uint64, copy=False)

@@ -6,6 +6,7 @@ sites' patches are multiplied at once.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from federation.models.stacked.layers import Cache
 from federation.models.stacked.sinks import GradientSink, Span
 
 _ATEN = torch.ops.aten
+_MOST_VALUES = 2**19
+"""Values of patches that are made at once on a CPU: 2 MiB."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,39 @@ class ConvolutionLayer:
 
     def _patches(self, images: Tensor) -> Tensor:
         """``[S, B, C size^2, H W]``: what every pixel of the output sees."""
-        columns = functional.unfold(images.flatten(0, 1), self.size, padding=self._padding)
-        return columns.unflatten(0, images.shape[:2])
+        flat = images.flatten(0, 1)
+        if images.is_cuda:
+            return functional.unfold(flat, self.size, padding=self._padding).unflatten(0, images.shape[:2])
+        # The library's unfold looks at every value by itself on a CPU; shifted images are copied line by line.
+        height, width = images.shape[3:]
+        padded = functional.pad(flat, [self._padding] * 4)
+        patches = flat.new_empty((*flat.shape[:2], self.size, self.size, height, width))
+        for row, column in itertools.product(range(self.size), repeat=2):
+            patches[:, :, row, column].copy_(padded[:, :, row : row + height, column : column + width])
+        return patches.view(*images.shape[:2], -1, height * width)
 
     def backward(
         self, theta: Tensor, cache: Cache, gradient: Tensor, sink: GradientSink, *, wants_input: bool
     ) -> Tensor | None:
         """The gradient of a record is written out: the window's weights are few, whatever the image's size."""
         if gradient.is_cuda or sink.per_record:
-            patches = cache if gradient.is_cuda else self._patches(cache)
-            self._hand_over(patches, gradient.flatten(3), sink)
+            self._hand_over(cache, gradient.flatten(3), sink)
             return self._input_gradient(theta, gradient) if wants_input else None
         return self._summed(theta, cache, gradient, sink, wants_input=wants_input)
 
-    def _hand_over(self, patches: Tensor, gradient: Tensor, sink: GradientSink) -> None:
+    def _hand_over(self, cache: Tensor, gradient: Tensor, sink: GradientSink) -> None:
         if self.bias is not None:
             sink.rows(self.bias, gradient.sum(dim=3))
-        rows = torch.matmul(gradient, patches.transpose(2, 3))
-        sink.rows(self.weight, rows)
+        if gradient.is_cuda:
+            sink.rows(self.weight, torch.matmul(gradient, cache.transpose(2, 3)))
+            return
+        # Some records at a time: patches are as large as nine images, and memory that is new for every step is dear.
+        at_once = max(1, _MOST_VALUES // (cache[0, 0].numel() * self.size**2 * len(cache)))
+        parts = [
+            torch.matmul(some, self._patches(images).transpose(2, 3))
+            for some, images in zip(gradient.split(at_once, dim=1), cache.split(at_once, dim=1), strict=True)
+        ]
+        sink.rows(self.weight, torch.cat(parts, dim=1))
 
     def _input_gradient(self, theta: Tensor, gradient: Tensor) -> Tensor:
         weights = self.weight.view(theta)

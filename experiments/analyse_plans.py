@@ -34,7 +34,7 @@ from federation.statistics.cox import CoxModel
 from federation.statistics.descriptive import numbers_of
 from federation.statistics.descriptive_steps import Levels
 from federation.statistics.private.plans import releases_of
-from federation.statistics.private.promise import StatisticsPrivacy
+from federation.statistics.promise import StatisticsPrivacy
 from federation.statistics.requests import Selection
 from federation.statistics.survival_steps import MOST_POINTS, Survival, TimeGrid
 

@@ -16,7 +16,7 @@ from federation.identifiers import VariableName
 from federation.statistics.disclosure import DEFAULT_THRESHOLD
 from federation.statistics.families import Family
 from federation.statistics.private.plans import DEFAULT_ITERATIONS
-from federation.statistics.private.promise import LARGEST_EPSILON, MOST_RELEASES
+from federation.statistics.promise import LARGEST_EPSILON, MOST_RELEASES
 
 AnalysisName = Literal[
     "describe",

@@ -18,7 +18,7 @@ from federation.durable_files import read_whole, write_durably
 from federation.errors import CheckpointError, InternalError, QuorumError
 from federation.statistics.private.plans import PrivatePlan
 from federation.statistics.private.sharing import NOISE
-from federation.statistics.private.step import PrivateStep
+from federation.statistics.private_step import PrivateStep
 from federation.statistics.requests import Selection, StatisticsTerms, StepRequest
 from federation.statistics.result import AnalysisResult, Findings, Promise
 

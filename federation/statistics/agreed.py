@@ -16,7 +16,7 @@ from federation.data.contract import DataContract
 from federation.documents import Document
 from federation.errors import ManifestError
 from federation.statistics.counts import CountStep
-from federation.statistics.private.promise import StatisticsPrivacy
+from federation.statistics.promise import StatisticsPrivacy
 from federation.statistics.requests import Selection
 from federation.statistics.result import Findings
 from federation.statistics.step import Solver, Step

@@ -21,7 +21,7 @@ from federation.statistics.meta_analysis import SiteEstimateStep, SitePrecisionS
 from federation.statistics.occupancy_steps import OccupancyStep
 from federation.statistics.prediction_steps import RecalibrationStep, RiskHistogramStep
 from federation.statistics.principal_components import CovarianceStep
-from federation.statistics.private.step import PrivateStep
+from federation.statistics.private_step import PrivateStep
 from federation.statistics.stay_steps import StayErrorStep
 from federation.statistics.survival_steps import LogRankStep, RiskTableStep
 

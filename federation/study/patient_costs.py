@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from federation.privacy.accounting import NOTHING, Cost, add, epsilon_of_cost
 from federation.privacy.promise import PatientLevelPrivacy
-from federation.statistics.private.promise import StatisticsPrivacy
+from federation.statistics.promise import StatisticsPrivacy
 from federation.study.manifest import StudyManifest
 
 

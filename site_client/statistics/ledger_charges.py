@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from federation.errors import InternalError
 from federation.privacy.events import PROBABILITY_DENOMINATOR, SubsampledGaussian
-from federation.statistics.private.step import PrivateStep
+from federation.statistics.private_step import PrivateStep
 from site_client.ledger.ledger import Ledger
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from federation.durable_files import read_whole, write_durably
 from federation.errors import CheckpointError, PrivacyRefusedError
 from federation.privacy.randomness import RandomStreams, fresh_streams
-from federation.statistics.private.step import PrivateStep
+from federation.statistics.private_step import PrivateStep
 from federation.statistics.requests import StepRequest
 from federation.statistics.step import Columns
 from federation.statistics.wide_sums import Words

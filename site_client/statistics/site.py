@@ -10,7 +10,7 @@ from federation.protocol.messages import SecureSumRequest
 from federation.protocol.secure_sum.contributing import Numbers
 from federation.protocol.secure_sum.terms import KeyBatch
 from federation.statistics import wide_sums
-from federation.statistics.private.step import PrivateStep
+from federation.statistics.private_step import PrivateStep
 from federation.statistics.requests import Selection, StatisticsTerms, StepRequest
 from federation.statistics.step import Columns
 from federation.statistics.wide_sums import Words

@@ -9,7 +9,7 @@ from federation.errors import InternalError, PrivacyRefusedError, TransportError
 from federation.protocol.messages import Envelope, StatisticsReply, StatisticsRequest
 from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.messages import RECEIPT_BYTES
-from federation.statistics.private.step import PrivateStep
+from federation.statistics.private_step import PrivateStep
 from federation.statistics.requests import StepRequest
 from federation.study.manifest import StudyManifest
 from federation.study.secure_sums import STATISTICS

@@ -59,3 +59,16 @@ def test_a_rehearsal_takes_the_statistics_too(source, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert any(finding["text"].startswith("statistics deaths: ") for finding in report["findings"])
     assert "exact statistics: deaths" in report["released"]
+
+
+def test_an_analysis_with_privacy_has_its_promise_in_the_manifest(source, tmp_path, capsys):
+    output = tmp_path / "private.yaml"
+    assert add(source, "deaths", "analysis=glm", "formula=died ~ age", "privacy.epsilon=2", output=output) == 0
+    promise = read_manifest_file(output).manifest.statistics.analyses[0].privacy
+    assert (promise.epsilon, promise.releases, promise.shares) == (2.0, 8, 2)
+    assert promise.guarantee().epsilon <= 2.0
+    capsys.readouterr()
+    assert run(["study", "rehearse", str(output), "--json", "--no-unplug"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert any(finding["text"] == "statistics deaths: 8 sums over 4 sites" for finding in report["findings"])
+    assert "statistics with noise: deaths" in report["released"]

@@ -14,7 +14,7 @@ from federation.errors import InvalidInputError
 from federation.statistics.descriptive_steps import Scaled
 from federation.statistics.principal_components import CovarianceStep, decomposed
 from federation.statistics.private.sharing import NOISE, PrivateSolver, counted, shared
-from federation.statistics.private.step import Portion
+from federation.statistics.private_step import Portion
 
 FloatArray = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from federation.statistics.inference import normal_width
 from federation.statistics.private.sharing import NOISE, PrivateSolver, shared
-from federation.statistics.private.step import Portion
+from federation.statistics.private_step import Portion
 from federation.statistics.result import Cell, Findings, Table
 from federation.statistics.step import Sums
 from federation.statistics.survival import CURVE_COLUMNS

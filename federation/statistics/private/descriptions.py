@@ -13,8 +13,8 @@ from federation.data.contract import Continuous, Integer, Variable
 from federation.statistics.descriptive import level_names, quantile_grid
 from federation.statistics.descriptive_steps import Grid, HistogramStep, MomentStep, Scaled
 from federation.statistics.private.sharing import NOISE, Parts, PrivateSolver, counted, shared
-from federation.statistics.private.step import AdditiveStep, Portion
 from federation.statistics.private.tables import levels_step
+from federation.statistics.private_step import AdditiveStep, Portion
 from federation.statistics.result import Cell, Findings, Table, shown
 from federation.statistics.step import Sums
 

@@ -23,7 +23,7 @@ from federation.statistics.inference import coefficient_table
 from federation.statistics.private.curves import NoisyTable, risk_table_release
 from federation.statistics.private.noisy_solving import floored_inverse, limited
 from federation.statistics.private.sharing import NOISE, PrivateSolver, longest_row, shared
-from federation.statistics.private.step import Portion
+from federation.statistics.private_step import Portion
 from federation.statistics.result import Findings, Table
 from federation.statistics.step import Sums
 from federation.statistics.survival_steps import RiskTableStep, TimeGrid

@@ -13,7 +13,7 @@ from federation.statistics.association import table_parts
 from federation.statistics.descriptive_steps import LevelCountStep
 from federation.statistics.inference import chi_squared_p, normal_width
 from federation.statistics.private.sharing import NOISE, PrivateSolver, shared
-from federation.statistics.private.step import Portion
+from federation.statistics.private_step import Portion
 from federation.statistics.result import Cell, Findings, Table, shown
 
 FloatArray = NDArray[np.float64]

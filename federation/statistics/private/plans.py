@@ -16,7 +16,6 @@ from federation.statistics.agreed_tables import (
     AgreedDescription,
     AgreedOddsRatio,
 )
-from federation.statistics.private.promise import StatisticsPrivacy
 from federation.statistics.private.releases import (
     Releases,
     component_releases,
@@ -30,7 +29,8 @@ from federation.statistics.private.releases import (
     table_releases,
 )
 from federation.statistics.private.sharing import PrivateSolver
-from federation.statistics.private.step import Portion, PrivateStep
+from federation.statistics.private_step import Portion, PrivateStep
+from federation.statistics.promise import StatisticsPrivacy
 from federation.statistics.result import Findings
 from federation.statistics.step import Solver, Step
 

@@ -23,7 +23,7 @@ from federation.statistics.glm_steps import CrossProductStep, RegressionModel, S
 from federation.statistics.inference import coefficient_table
 from federation.statistics.private.noisy_solving import Floored, floored_inverse, limited, noise_of_product
 from federation.statistics.private.sharing import NOISE, PrivateSolver, counted, longest_row, shared
-from federation.statistics.private.step import Portion
+from federation.statistics.private_step import Portion
 from federation.statistics.result import Findings, Table
 from federation.statistics.step import Sums
 

@@ -24,12 +24,12 @@ from federation.statistics.private.curves import private_curves, risk_table_rele
 from federation.statistics.private.descriptions import PrivateDescription, private_description
 from federation.statistics.private.hazards import PrivateCox, private_cox
 from federation.statistics.private.odds_ratio import private_odds_ratio, tables_release
-from federation.statistics.private.promise import StatisticsPrivacy
 from federation.statistics.private.rank_test import check_cells, private_log_rank
 from federation.statistics.private.regression import PrivateRegression, private_glm
 from federation.statistics.private.sharing import PrivateSolver
-from federation.statistics.private.step import Portion
 from federation.statistics.private.tables import private_table, table_release
+from federation.statistics.private_step import Portion
+from federation.statistics.promise import StatisticsPrivacy
 from federation.statistics.survival_steps import RiskTableStep
 
 Releases = tuple[tuple[tuple[Portion, ...], ...], Callable[[], PrivateSolver]]

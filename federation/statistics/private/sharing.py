@@ -8,7 +8,7 @@ from typing import Final
 
 from federation.statistics.counts import CountStep
 from federation.statistics.design import Design
-from federation.statistics.private.step import AdditiveStep, Portion
+from federation.statistics.private_step import AdditiveStep, Portion
 from federation.statistics.result import Findings
 from federation.statistics.step import Sums
 

@@ -13,7 +13,7 @@ from federation.statistics.descriptive import level_names
 from federation.statistics.descriptive_steps import LevelCountStep, Levels
 from federation.statistics.inference import normal_width
 from federation.statistics.private.sharing import NOISE, PrivateSolver, shared
-from federation.statistics.private.step import Portion
+from federation.statistics.private_step import Portion
 from federation.statistics.result import Cell, Findings, Table
 
 FloatArray = NDArray[np.float64]

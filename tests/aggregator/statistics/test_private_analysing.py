@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from federation.errors import InvalidInputError, PrivacyRefusedError, QuorumError
-from federation.statistics.private.promise import StatisticsPrivacy
+from federation.statistics.promise import StatisticsPrivacy
 from tests.federation.statistics.private.test_private_steps import ANALYSES
 from tests.statistics_bench import analyse, deal, draw, study_of
 

@@ -14,7 +14,7 @@ from federation.errors import ManifestError, QuorumError
 from federation.privacy.accounting import epsilon_of_cost
 from federation.privacy.randomness import fresh_streams
 from federation.protocol.messages import Envelope, Refusal, StatisticsRequest, read_envelope
-from federation.statistics.private.step import PrivateStep
+from federation.statistics.private_step import PrivateStep
 from federation.statistics.requests import StepRequest
 from federation.study.manifest import StudyManifest
 from federation.study.patient_costs import whole_epsilon
@@ -156,7 +156,9 @@ def test_a_folder_that_lost_an_answer_gives_no_other(tmp_path: Path) -> None:
     study = private_study(tmp_path, "deaths")
     sites, requests = asked_of_north(tmp_path, study)
     (tmp_path / "sites" / "north" / "statistics" / "deaths.2.words").unlink()
-    sites["north"]._statistics.private.streams = fresh_streams()  # the study's own are seeded: they would repeat the noise
+    sites[
+        "north"
+    ]._statistics.private.streams = fresh_streams()  # the study's own are seeded: they would repeat the noise
     assert refusal(sites["north"], changed(requests[1], 9)) == "PrivacyRefusedError"
 
 

@@ -15,7 +15,7 @@ from federation.privacy.randomness import seeded_streams
 from federation.statistics.descriptive_steps import Grid, HistogramStep, LevelCountStep, Levels
 from federation.statistics.private.plans import plan_of
 from federation.statistics.private.sharing import shared
-from federation.statistics.private.step import PrivateStep
+from federation.statistics.private_step import PrivateStep
 from federation.statistics.requests import StepRequest
 from federation.statistics.step import Columns, Step
 from tests.statistics_bench import CONTRACT, draw

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from federation.privacy.randomness import seeded_streams
-from federation.statistics.private.clipped import room_on_grid, whole_sum, whole_vectors
+from federation.statistics.clipped import room_on_grid, whole_sum, whole_vectors
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 ROWS = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=NUMBERS)

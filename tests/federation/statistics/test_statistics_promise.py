@@ -8,7 +8,7 @@ from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
 from federation.errors import InvalidInputError, PrivacyRefusedError
-from federation.statistics.private.promise import StatisticsPrivacy
+from federation.statistics.promise import StatisticsPrivacy
 
 CASES = [(0.5, 1e-6, 1), (2.0, 1e-5, 8), (8.0, 1e-5, 3), (2.0, 1e-3, 20)]
 

@@ -21,12 +21,12 @@ from federation.documents import Document
 from federation.errors import InternalError, InvalidInputError, RecordsError
 from federation.privacy.clipping import clip
 from federation.privacy.distributed import NoiseShare
+from federation.statistics.clipped import room_on_grid, whole_sum
 from federation.statistics.counts import CountStep
 from federation.statistics.descriptive_steps import HistogramStep, LevelCountStep, MomentStep
 from federation.statistics.glm_steps import CrossProductStep, ScoreStep
 from federation.statistics.hazard_steps import HazardStep
 from federation.statistics.principal_components import CovarianceStep
-from federation.statistics.private.clipped import room_on_grid, whole_sum
 from federation.statistics.step import MOST_NUMBERS, Columns, Shapes, Step, Sums
 from federation.statistics.survival_steps import RiskTableStep
 from federation.statistics.wide_sums import Words

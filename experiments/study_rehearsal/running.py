@@ -150,7 +150,10 @@ def released(study: StudyManifest) -> list[str]:
     found = [f"the model after round {study.schedule.rounds}: {study.model.kind}, of {features} encoded features"]
     if study.preparation is not None:
         found.append("the public map of the features, from noisy counts")
-    found += [f"exact statistics: {each.name}" for each in (study.statistics.analyses if study.statistics else ())]
+    found += [
+        f"{'exact statistics' if each.privacy is None else 'statistics with noise'}: {each.name}"
+        for each in (study.statistics.analyses if study.statistics else ())
+    ]
     if not times:
         return [*found, "nothing about how well it does"]
     whose = "over all sites" if study.evaluation.release == "sum" else "of each site and over all"

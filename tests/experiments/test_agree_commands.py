@@ -97,3 +97,16 @@ def test_a_mistake_in_an_association_study_changes_nothing(source, tmp_path, wor
     method = [] if "method=score" in words else ["method=allelic"]
     assert add(source, "scan", "analysis=gwas", *method, *chosen, output=tmp_path / "one.yaml") != 0
     assert not (tmp_path / "one.yaml").exists()
+
+
+def test_an_analysis_with_privacy_has_its_promise_in_the_manifest(source, tmp_path, capsys):
+    output = tmp_path / "private.yaml"
+    assert add(source, "deaths", "analysis=glm", "formula=died ~ age", "privacy.epsilon=2", output=output) == 0
+    promise = read_manifest_file(output).manifest.statistics.analyses[0].privacy
+    assert (promise.epsilon, promise.releases, promise.shares) == (2.0, 8, 2)
+    assert promise.guarantee().epsilon <= 2.0
+    capsys.readouterr()
+    assert run(["study", "rehearse", str(output), "--json", "--no-unplug"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert any(finding["text"] == "statistics deaths: 8 sums over 4 sites" for finding in report["findings"])
+    assert "statistics with noise: deaths" in report["released"]

@@ -30,7 +30,7 @@ _ABSENT: Final = {
 }
 _IMPORTS: Final = {
     "agent": "import site_client.hospital, site_client.study_agents, site_client.sources.tables",
-    "gateway": "import site_client.gateway.supernode, sys; assert 'torch' not in sys.modules",
+    "gateway": "import site_client.gateway_process, site_client.gateway.supernode, sys; assert 'torch' not in sys.modules",
     "aggregator": "import aggregator.host.superlink_process, aggregator.host.gate_process, aggregator.host.mlflow_process",
 }
 _ENVIRONMENT: Final = {

@@ -17,6 +17,7 @@ import csv
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -35,6 +36,7 @@ _CACHE: Final = "__pycache__"
 """Compiled files in here are not hashed, since they come and go: they are not run either (:mod:`site_client.source_only`)."""
 _LARGEST_BYTES: Final = 4 * 1024 * 1024
 _MOST_NAMED: Final = 3
+_LIBRARY_HOMES: Final = ("site-packages", "dist-packages")
 _INSTALLERS_OWN: Final = ("INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "RECORD", "RECORD.jws")
 _REMEDY: Final = (
     "if this is an upgrade that was meant, read its change log and accept it: `cohortium site accept-code`; if not, install the "
@@ -95,7 +97,7 @@ def installed_files(root: Path = ROOT) -> dict[str, str]:
 def installed_libraries() -> dict[str, str]:
     """SHA-256 of the record of every library that Python can find here: versions, and the hash of each file."""
     found: dict[str, str] = {}
-    for distribution in metadata.distributions():
+    for distribution in metadata.distributions(path=_library_folders()):
         name = normal_name(distribution.name or "")
         if name and name != OWN and name not in found:  # the first on the path is the one that is imported
             lines = record_lines(distribution)
@@ -122,7 +124,7 @@ def changed_library_files(names: Mapping[str, str]) -> Iterator[str]:
     Args:
         names: Of the libraries to look at, normal.
     """
-    for distribution in metadata.distributions():
+    for distribution in metadata.distributions(path=_library_folders()):
         if normal_name(distribution.name or "") not in names:
             continue
         for name, value, *_ in csv.reader(record_lines(distribution)):
@@ -199,6 +201,17 @@ def check_installed(path: Path, *, root: Path = ROOT, shared_only: bool = False,
             f"expected the code that this site has accepted, got another: {named}", reason, found=found, names=names
         )
     return found
+
+
+def _library_folders() -> list[str]:
+    """Where Python looks for libraries. Folders inside a library, as Ray adds when it is imported, are its own record's matter."""
+    homes = [Path(entry).resolve() for entry in sys.path if Path(entry).name in _LIBRARY_HOMES]
+
+    def is_inside(entry: str) -> bool:
+        path = Path(entry).resolve()
+        return any(path != home and path.is_relative_to(home) for home in homes)
+
+    return [entry for entry in sys.path if not is_inside(entry)]
 
 
 def _refused(

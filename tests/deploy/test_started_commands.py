@@ -12,7 +12,8 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from experiments.main import app
+from experiments.command_tree import whole
+from experiments.main import root
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +41,7 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
     Raises:
         KeyError: If there is none.
     """
-    command, rest = get_command(app), list(words)
+    command, rest = get_command(whole(callback=root)), list(words)
     while children := getattr(command, "commands", None):
         command = children[rest.pop(0)]
     return command, rest

@@ -47,5 +47,9 @@ def test_a_command_on_generated_patients_gives_a_result(command: str, tmp_path: 
     _, rest = read_settings(overrides)
     study = load_analysed_study(rest, folder=tmp_path, data=None)
     result = analyse(study, tmp_path, *overrides)
-    assert (result.patients, len(result.sites)) == (800, 8)
+    assert len(result.sites) == 8
+    if result.privacy is None:
+        assert result.patients == 800
+    else:  # a count with noise; at the smallest epsilon of the guide its standard deviation is below 40
+        assert 500 < result.patients < 1100
     assert all(table.rows for table in result.tables)

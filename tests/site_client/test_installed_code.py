@@ -48,6 +48,19 @@ def test_a_copy_is_what_was_accepted(tree: Path, accepting: Site) -> None:
     assert "cohortium" not in found.libraries
 
 
+def test_a_folder_inside_a_library_is_its_own_record_s_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ray, once imported, has libraries of its own on the path; a folder that lies elsewhere counts."""
+    before = installed_libraries()
+    home = next(Path(entry) for entry in sys.path if Path(entry).name in {"site-packages", "dist-packages"})
+    made = tmp_path / "elsewhere"
+    (made / "strange-1.0.dist-info").mkdir(parents=True)
+    (made / "strange-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
+    monkeypatch.setattr(sys, "path", [str(home / "ray" / "thirdparty_files"), *sys.path])
+    assert installed_libraries() == before
+    monkeypatch.setattr(sys, "path", [*sys.path, str(made)])
+    assert set(installed_libraries()) - set(before) == {"strange"}
+
+
 def test_each_flipped_bit_of_the_installed_code_is_named(tree: Path) -> None:
     accepted = Installed(installed_files(tree), {})
     names = sorted(accepted.files)

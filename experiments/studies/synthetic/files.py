@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import Final
 
@@ -51,11 +52,11 @@ def _texts(variable: Variable, values: NDArray[np.float64]) -> list[str]:
     """Empty where missing; levels by name, measurements to twelve digits, everything else as whole numbers."""
     match variable:
         case Categorical() | Ordinal():
-            return ["" if np.isnan(value) else variable.levels[int(value)] for value in values.tolist()]
+            return ["" if math.isnan(value) else variable.levels[int(value)] for value in values.tolist()]
         case Continuous():
-            return ["" if np.isnan(value) else f"{value:.12g}" for value in values.tolist()]
+            return ["" if math.isnan(value) else f"{value:.12g}" for value in values.tolist()]
         case _:
-            return ["" if np.isnan(value) else str(int(value)) for value in values.tolist()]
+            return ["" if math.isnan(value) else str(int(value)) for value in values.tolist()]
 
 
 def _mapping(site: str, *, contract: DataContract) -> dict[str, Json]:

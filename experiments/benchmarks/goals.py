@@ -47,7 +47,7 @@ _STEP_REASON: Final = {
     "mlp": _EXACT + "With so few parameters the rest is calls: drawing, checks, key-streams and the ledger's grid.",
     "wide_mlp": _EXACT
     + "The secure noise of a million numbers, the ratio `..._noise` below, is most of a plain step by itself: "
-    "key-stream, logarithm, sine and cosine in float64. The prototype that the goal is from had torch.randn.",
+    "key-stream, logarithm, sine and cosine in float64.",
     "cnn": _EXACT + "Copying patches, pooling and convolutions forward and back are most of the rest.",
 }
 _FEW_OPERATIONS: Final = (
@@ -74,7 +74,14 @@ GOALS: Final = (
     Goal("cnn_round_flower", _CNN, "Flower simulation (Ray)", 1.0),
     Goal("private_cnn_round_opacus", f"{_CNN}, DP-SGD", "Opacus hooks in a bare loop on both cores", 1.0),
     Goal("private_cnn_round_flower", f"{_CNN}, DP-SGD", "Flower simulation (Ray) with Opacus hooks", 1.0),
-    Goal("whole_simulation_flower", "whole `cohortium simulate` process", "Flower simulation, whole process", 0.2),
+    Goal(
+        "whole_simulation_flower",
+        "whole `cohortium simulate` process",
+        "Flower simulation, whole process",
+        0.2,
+        "A quarter of the profile is training. The rest Flower's side does not have: drawing hospitals and writing and reading "
+        "their files, a report with figures, and importing what draws them.",
+    ),
     *(
         Goal(
             f"private_step_{model}_{size}",

@@ -118,7 +118,10 @@ def _take_round(
         broadcast=algorithm.broadcast(state.server),
         prepared=prepared,
     )
-    advanced, rolled_back = gate.pass_on(state, advance(algorithm, state, fold))
+    if fold.unopened:
+        advanced, rolled_back = stay(state, fold), ""
+    else:
+        advanced, rolled_back = gate.pass_on(state, advance(algorithm, state, fold))
     released = advanced.parameters.astype(np.float32)
     found = reached.evaluate(round_number=advanced.round_number, parameters=released, prepared=prepared)
     observed = {} if observe is None else dict(observe(released, prepared))
@@ -127,6 +130,7 @@ def _take_round(
         summarise(study, before=state, after=advanced, fold=fold, found=found),
         observed=observed,
         rolled_back=rolled_back,
+        unopened=fold.unopened,
         bytes_sent=traffic.sent,
         bytes_received=traffic.received,
     )
@@ -178,15 +182,14 @@ def advance(algorithm: FederatedAveraging, state: CoordinatorState, fold: Weight
             f"expected finite parameters after round {state.round_number + 1}, got NaN or infinity",
             remedy="lower schedule.optimiser.learning_rate or algorithm.server_learning_rate",
         )
+    return replace(stay(state, fold), parameters=parameters, server=server)
+
+
+def stay(state: CoordinatorState, fold: WeightedFold) -> CoordinatorState:
+    """The next state with the model as it was: after a round whose sum was never opened."""
     sent = {*fold.contributors, *fold.exclusions}  # an update that is not used was released all the same, and paid for
     contributed = {site: rounds + (site in sent) for site, rounds in state.rounds_contributed.items()}
-    return replace(
-        state,
-        round_number=state.round_number + 1,
-        parameters=parameters,
-        server=server,
-        rounds_contributed=contributed,
-    )
+    return replace(state, round_number=state.round_number + 1, rounds_contributed=contributed)
 
 
 def summarise(

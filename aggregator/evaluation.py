@@ -10,9 +10,9 @@ from operator import add
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.masked_rounds import evaluate_request, sum_statistics
+from aggregator.left_sums import LeavableSums, LeftSum
+from aggregator.masked_rounds import evaluate_request, opened_statistics, statistics_request
 from aggregator.rounds import collect_counts, collect_metrics, model_arrays
-from aggregator.secure_sums import SecureSums
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.data.prepared_features import PreparedFeatures
@@ -46,7 +46,7 @@ def evaluate_round(
     parameters: NDArray[np.float32],
     keeper: HeadKeeper,
     prepared: PreparedFeatures | None = None,
-    sums: SecureSums | None = None,
+    sums: LeavableSums | None = None,
 ) -> Evaluation:
     """Ask the sites how the model does, if the study evaluates after this round.
 
@@ -102,19 +102,22 @@ def paid_evaluation(study: StudyManifest, counts: Mapping[str, NoisyCounts]) -> 
 
 
 def _masked(
-    study: StudyManifest, sums: SecureSums, *, round_number: int, arrays: Arrays, keeper: HeadKeeper
+    study: StudyManifest, sums: LeavableSums, *, round_number: int, arrays: Arrays, keeper: HeadKeeper
 ) -> Evaluation:
-    """Performance over all sites, from one secure sum."""
+    """Performance over all sites, from one secure sum; empty if that was left."""
     event, noise = study.evaluation_event(), study.evaluation.noise
-    found, opened = sum_statistics(
+    request = statistics_request(
         study,
-        sums,
         round_number=round_number,
         arrays=arrays,
         keeper=keeper,
         request_for=evaluate_request(study, keeper, round_number),
         event=event,
     )
+    opened = sums.sum(request)
+    if isinstance(opened, LeftSum):
+        return Evaluation()
+    found = opened_statistics(study, request.purpose, opened)
     named = {name.partition("/")[2]: values for name, values in found.items()}
     if event is None or noise is None:
         return Evaluation(metrics=MetricSums.from_arrays(study.objective, named).derive())

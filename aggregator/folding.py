@@ -38,6 +38,8 @@ class WeightedFold:
     exclusions: dict[str, str] = field(default_factory=dict)
     """Sites whose update came and is not used, with the reason in words."""
     threads: int | None = None
+    unopened: str = ""
+    """Secure aggregation only: why there is no sum; empty if there is one."""
 
     def excludes(self, site: str, arrays: Arrays) -> bool:  # noqa: ARG002 - part of the behaviour
         """Whether an update is left out before it is folded; it is then in ``exclusions``. A plain sum takes what it can."""

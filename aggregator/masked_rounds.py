@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.folding import WeightedFold
-from aggregator.secure_sums import OpenedSum, SecureSums, SumRequest
+from aggregator.left_sums import LeavableSums, LeftSum
+from aggregator.sum_requests import OpenedSum, SumRequest
 from aggregator.witnessing import HeadKeeper
 from federation.errors import InternalError, TransportError
 from federation.privacy.distributed import NoiseShare
@@ -36,7 +37,7 @@ FloatArray = NDArray[np.float64]
 
 def sum_updates(
     study: StudyManifest,
-    sums: SecureSums,
+    sums: LeavableSums,
     *,
     round_number: int,
     arrays: Arrays,
@@ -44,6 +45,8 @@ def sum_updates(
     keeper: HeadKeeper,
 ) -> WeightedFold:
     """Ask every site to train, and open the weighted sum of the updates.
+
+    A sum that nobody can open any more is left: then there is no update, and the fold says why.
 
     Args:
         study: With secure aggregation.
@@ -84,6 +87,10 @@ def sum_updates(
         )
     )
     fold = WeightedFold(num_parameters)
+    if isinstance(opened, LeftSum):
+        fold.unopened, fold.dropouts = opened.reason, dict(opened.dropouts)
+        fold.exclusions = dict.fromkeys(opened.survivors, "its sum was never opened")
+        return fold
     if share is not None:
         total = opened.total.statistics.view(np.int64).astype(np.float64)
         update = private_step(study, share, total, survivors=opened.survivors, round_number=round_number)
@@ -144,36 +151,27 @@ def _accept_update(
         keeper.accept(site, header.head)
 
 
-def sum_statistics(
+def statistics_request(
     study: StudyManifest,
-    sums: SecureSums,
     *,
     round_number: int,
     arrays: Arrays,
     keeper: HeadKeeper,
     request_for: Callable[[str, KeyBatch | None], Request],
     event: PrivacyEvent | None,
-) -> tuple[Mapping[str, FloatArray], OpenedSum]:
-    """Ask every site for statistics, and open their exact sum.
+) -> SumRequest:
+    """What an exact sum of every site's statistics is of.
 
     Args:
         study: With secure aggregation.
-        sums: Its secure sums.
         round_number: 0 for preparation.
         arrays: What every site receives.
         keeper: Witnesses the ledgers that are charged.
         request_for: (site, batch of keys) to the header of its request.
         event: What every reply must have been charged; ``None``: nothing.
-
-    Returns:
-        The sum under the names of its arrays, and who is in it.
-
-    Raises:
-        QuorumError: If no attempt had enough survivors.
     """
     example = request_for(study.roster[0].site, None)
     purpose = purpose_of(example)
-    lengths = statistic_lengths(study, purpose)
 
     def accept(site: str, envelope: Envelope) -> None:
         header = envelope.header
@@ -185,18 +183,25 @@ def sum_statistics(
         if event is not None:
             keeper.accept(site, header.head)
 
-    opened = sums.sum(
-        SumRequest(
-            purpose=purpose,
-            round_number=round_number,
-            layout=Layout(updates=0, statistics=sum(lengths.values())),
-            content=Envelope(example, arrays),
-            envelope_for=lambda site, batch: Envelope(request_for(site, batch), arrays),
-            accept=accept,
-        )
+    return SumRequest(
+        purpose=purpose,
+        round_number=round_number,
+        layout=Layout(updates=0, statistics=sum(statistic_lengths(study, purpose).values())),
+        content=Envelope(example, arrays),
+        envelope_for=lambda site, batch: Envelope(request_for(site, batch), arrays),
+        accept=accept,
     )
-    values = statistics_encoding(len(study.roster)).decode(opened.total.statistics)
-    return split_statistics(study, purpose, values), opened
+
+
+def opened_statistics(study: StudyManifest, purpose: str, opened: OpenedSum) -> Mapping[str, FloatArray]:
+    """The sum under the names of its arrays.
+
+    Args:
+        study: With secure aggregation.
+        purpose: As in the sum's request.
+        opened: The sum.
+    """
+    return split_statistics(study, purpose, statistics_encoding(len(study.roster)).decode(opened.total.statistics))
 
 
 def evaluate_request(study: StudyManifest, keeper: HeadKeeper, round_number: int) -> Callable[..., EvaluateRequest]:

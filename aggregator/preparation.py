@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.checkpoints import CheckpointStore
-from aggregator.masked_rounds import prepare_request, sum_statistics
+from aggregator.masked_rounds import opened_statistics, prepare_request, statistics_request
 from aggregator.replies import accepted_envelope, check_quorum, dropout_reason, replies_in_order
 from aggregator.secure_sums import SecureSums
 from aggregator.transport import Transport
@@ -62,18 +62,17 @@ def prepare_features(
     if sums is None:
         prepared = _paid(study, study.preparation, transport, keeper=keeper)
     else:
-        arrays, opened = sum_statistics(
+        request = statistics_request(
             study,
-            sums,
             round_number=0,
             arrays={},
             keeper=keeper,
             request_for=prepare_request(study, keeper),
             event=study.preparation_event(),
         )
-        prepared = derive(
-            arrays["counts"], spec=study.preparation, contract=study.contract, num_sites=len(opened.survivors)
-        )
+        opened = sums.sum(request)
+        counts = opened_statistics(study, request.purpose, opened)["counts"]
+        prepared = derive(counts, spec=study.preparation, contract=study.contract, num_sites=len(opened.survivors))
     checkpoints.save_preparation(prepared, keeper.heads)
     return prepared
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aggregator.checkpoints import CheckpointStore
 from aggregator.direct_rounds import DirectSites, Parameters, evaluate_directly, prepare_directly, train_directly
 from aggregator.evaluation import Evaluation, evaluate_round
+from aggregator.left_sums import LeavableSums
 from aggregator.preparation import prepare_features
 from aggregator.rounds import WeightedFold, collect_updates
 from aggregator.secure_sums import SecureSums
@@ -37,6 +38,7 @@ class OverAWire:
         self._keeper, self._streams = keeper, streams
         masked = study.aggregation.masked is not None
         self._sums = SecureSums(study, transport, folder=checkpoints.secure_folder) if masked else None
+        self._of_rounds = None if self._sums is None else LeavableSums(self._sums, checkpoints.secure_folder)
 
     def prepare(self) -> PreparedFeatures | None:
         """The public map of the features, where the study pays for one."""
@@ -57,7 +59,7 @@ class OverAWire:
             keeper=self._keeper,
             streams=self._streams,
             prepared=prepared,
-            sums=self._sums,
+            sums=self._of_rounds,
         )
 
     def evaluate(self, *, round_number: int, parameters: Parameters, prepared: PreparedFeatures | None) -> Evaluation:
@@ -69,7 +71,7 @@ class OverAWire:
             parameters=parameters,
             keeper=self._keeper,
             prepared=prepared,
-            sums=self._sums,
+            sums=self._of_rounds,
         )
 
     def analyse(self) -> tuple[StudyAnalysis, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.folding import WeightedFold, start_fold
+from aggregator.left_sums import LeavableSums
 from aggregator.masked_rounds import sum_updates
 from aggregator.replies import (
     accepted_envelope,
@@ -23,7 +24,6 @@ from aggregator.replies import (
     received_arrays,
     replies_in_order,
 )
-from aggregator.secure_sums import SecureSums
 from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.fedavg import State
@@ -60,7 +60,7 @@ def collect_updates(  # noqa: PLR0913 - the parts of a round, all keyword-only b
     keeper: HeadKeeper | None = None,
     streams: RandomStreams | None = None,
     prepared: PreparedFeatures | None = None,
-    sums: SecureSums | None = None,
+    sums: LeavableSums | None = None,
 ) -> WeightedFold:
     """Ask every site of the roster to train, and fold the updates.
 

@@ -99,6 +99,8 @@ def round_record(result: RoundResult) -> RunRecord:
     metrics |= {f"site/{site}/contributed": 0.0 for site in (*result.dropouts, *result.exclusions)}
     if result.rolled_back:
         metrics["round/rolled_back"] = 1.0
+    if result.unopened:
+        metrics["round/unopened"] = 1.0
     if result.exclusions:
         metrics["round/exclusions"] = float(len(result.exclusions))
     for site, values in result.site_metrics.items():

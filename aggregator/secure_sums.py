@@ -3,26 +3,27 @@
 Everything that a restart needs is on disk before the message that depends on it leaves: lists of keys, the batch in use, the
 survivors that were announced. A site that vanishes is a drop-out with its reason; too few survivors make another attempt with
 new keys, and after the last the study stops. Once survivors were asked for their shares there is no other attempt: they are asked
-again, also after a restart. Nothing is ever opened below the terms' minimum.
+again, also after a restart (what happens if they never come back is in :mod:`aggregator.left_sums`). Nothing is ever opened below
+the terms' minimum.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from aggregator.replies import accepted_envelope, dropout_reason
+from aggregator.sum_requests import OpenedSum, SumRequest
 from aggregator.transport import Transport
 from federation.durable_files import write_durably
 from federation.errors import CohortiumError, QuorumError, SecureSumError, TransportError
 from federation.protocol.messages import Envelope, SecureSumRequest
 from federation.protocol.secure_sum.collecting import AwaitingKeys, AwaitingShares, BatchReady
 from federation.protocol.secure_sum.folding import AwaitingInputs, AwaitingSignatures
-from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.opening import AwaitingAnswers, SecureSum
 from federation.protocol.secure_sum.terms import KeyBatch
 from federation.study.manifest import StudyManifest
@@ -35,42 +36,6 @@ _Kind = Literal[
 _ASKED_AGAIN: Final = 3
 """How often survivors are asked for their shares once more, where too few of them answered."""
 _Collecting = TypeVar("_Collecting", AwaitingKeys, AwaitingShares, AwaitingSignatures, AwaitingAnswers)
-
-
-@dataclass(frozen=True)
-class SumRequest:
-    """What a sum is of.
-
-    Args:
-        purpose: From :func:`federation.study.secure_sums.purpose_of`.
-        round_number: 0 for preparation, from 1 otherwise.
-        layout: How many numbers every site sends.
-        content: What every site receives; its hash is bound into the masks.
-        envelope_for: (site, batch of keys) to the request for that site.
-        accept: Called with a site and the header of its reply before its numbers are added; raises to leave it out.
-    """
-
-    purpose: str
-    round_number: int
-    layout: Layout
-    content: Envelope = field(repr=False)
-    envelope_for: Callable[[str, KeyBatch], Envelope] = field(repr=False)
-    accept: Callable[[str, Envelope], None] = field(repr=False)
-    sites: frozenset[str] | None = None
-    """Sites that are asked, of those that hold keys; ``None``: all."""
-
-
-@dataclass(frozen=True)
-class OpenedSum:
-    """A sum, who is in it, and why the others are not."""
-
-    total: SecureSum = field(repr=False)
-    dropouts: Mapping[str, str]
-
-    @property
-    def survivors(self) -> tuple[str, ...]:
-        """Sites in the sum, in roster order of their names."""
-        return self.total.survivors
 
 
 class SecureSums:
@@ -111,10 +76,10 @@ class SecureSums:
                     # Survivors answered for this round and must not for another attempt at it: nothing is left to try.
                     self._dropouts[str(failure.facts["sites"])] = reason
                 is_bound = reason == "dealt_wrongly" or self._asked(request, batch).is_file()
-                following = _again(batch, request.round_number)
+                following = batch.again(request.round_number)
                 if not is_bound and number + 1 == attempts:
                     # Lists of keys that were begun may name sites that are gone: whoever resumes begins with a new one.
-                    self._use(following)
+                    self.use(following)
                 if is_bound or number + 1 == attempts:
                     raise self._given_up(request, attempts=number + 1, reason=reason) from failure
                 batch = following
@@ -126,6 +91,33 @@ class SecureSums:
             return tuple(json.loads(path.read_bytes()))
         return None
 
+    @property
+    def dropouts(self) -> Mapping[str, str]:
+        """Sites that were lost in the latest attempt, with the reason."""
+        return dict(self._dropouts)
+
+    def asked(self, request: SumRequest) -> Path | None:
+        """The file that names the survivors who were asked for their shares; ``None``: another attempt is still possible."""
+        path = self._asked(request, self._batch_for(request))
+        return path if path.is_file() else None
+
+    def agree_again(self, request: SumRequest) -> KeyBatch:
+        """Agree on keys after those of a sum, with whoever can be reached now. They are in use once :meth:`use` says so.
+
+        Raises:
+            SecureSumError: If too few sites can.
+        """
+        self._dropouts = {}
+        batch = self._batch_for(request).again(request.round_number)
+        while self._file(batch, "keys").is_file():  # begun before, with sites that may be gone
+            batch = batch.again(request.round_number)
+        self._ready(batch)
+        return batch
+
+    def use(self, batch: KeyBatch) -> None:
+        """Take a batch's keys for the rounds that it covers, from now on."""
+        write_durably(self._folder / f"{batch.purpose}.batch.json", batch.model_dump_json().encode())
+
     def _given_up(self, request: SumRequest, *, attempts: int, reason: str) -> QuorumError:
         reasons = ", ".join(f"{site}: {why}" for site, why in sorted(self._dropouts.items()))
         return QuorumError(
@@ -133,6 +125,7 @@ class SecureSums:
             f"{request.round_number}, got none in {attempts} attempts (last: {reason}; {reasons}); nothing was opened",
             remedy="the sites' own logs say more; mend them and resume, or make a version of the study without them",
             lost=dict(self._dropouts),
+            reason=reason,
         )
 
     def _batch_for(self, request: SumRequest) -> KeyBatch:
@@ -144,8 +137,17 @@ class SecureSums:
                 return known
         return first_batch(self._study, request.purpose, request.round_number)
 
+    def _file(self, batch: KeyBatch, ending: str) -> Path:
+        return self._folder / f"{batch.purpose}-{batch.first_round:06d}-{batch.attempt}.{ending}"
+
+    def _keep_in_use(self, batch: KeyBatch) -> None:
+        path = self._folder / f"{batch.purpose}.batch.json"
+        if not path.is_file() or KeyBatch.from_json(path.read_bytes()) != batch:
+            self.use(batch)
+
     def _attempt(self, request: SumRequest, batch: KeyBatch) -> SecureSum:
         ready = self._ready(batch)
+        self._keep_in_use(batch)
         path = self._folder / f"{request.purpose}-{request.round_number:06d}-{batch.attempt}.survivors"
         inputs = AwaitingInputs.begin(
             ready,
@@ -189,11 +191,9 @@ class SecureSums:
 
     def _ready(self, batch: KeyBatch) -> BatchReady:
         """Keys of a batch: kept from before, or agreed on now."""
-        name = f"{batch.purpose}-{batch.first_round:06d}-{batch.attempt}"
-        kept = self._folder / f"{name}.ready"
+        kept, listed = self._file(batch, "ready"), self._file(batch, "keys")
         if kept.is_file():
             return BatchReady.from_bytes(kept.read_bytes())
-        listed = self._folder / f"{name}.keys"
         everybody = [member.site for member in self._terms.members]
         if listed.is_file():
             waiting = AwaitingShares.from_bytes(listed.read_bytes())
@@ -210,11 +210,7 @@ class SecureSums:
         for site, _ in self._replies(self._steps("parcels_request/1", batch, None, parcels)):
             _LOG.debug("site %s holds its shares", site)
         write_durably(kept, ready.to_bytes())
-        self._use(batch)
         return ready
-
-    def _use(self, batch: KeyBatch) -> None:
-        write_durably(self._folder / f"{batch.purpose}.batch.json", batch.model_dump_json().encode())
 
     def _collect(
         self,
@@ -273,14 +269,3 @@ class _Lost:
 def _expect_answer(envelope: Envelope) -> None:
     if envelope.header.kind.endswith("_request/1") or envelope.header.kind == "refusal/1":
         raise TransportError(f"expected an answer to a step of a secure sum, got {envelope.header.kind}")
-
-
-def _again(batch: KeyBatch, round_number: int) -> KeyBatch:
-    """The next attempt, for this round and the rest of its batch."""
-    last = batch.first_round + batch.rounds - 1
-    return KeyBatch(
-        purpose=batch.purpose,
-        first_round=round_number,
-        rounds=last - round_number + 1,
-        attempt=batch.attempt + 1,
-    )

@@ -85,6 +85,8 @@ def round_note(result: RoundResult) -> str:
         parts.append(f"left out: {', '.join(result.exclusions)}")
     if result.rolled_back:
         parts.append(f"rolled back: {result.rolled_back}")
+    if result.unopened:
+        parts.append(f"no update: {result.unopened}")
     if result.epsilon_spent:
         parts.append(f"epsilon {max(result.epsilon_spent.values()):.2f}")
     return " · ".join(parts)

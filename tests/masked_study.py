@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from aggregator.checkpoints import CheckpointStore
-from aggregator.coordinator import run_study
+from aggregator.coordinator import OnRound, run_study
 from aggregator.tracking import NullTracker
 from aggregator.transport import SiteReply
 from experiments.engines.inline import InlineTransport
@@ -98,12 +98,12 @@ class Lossy:
         """Nothing to close."""
 
 
-def run(study: StudyManifest, folder: Path, transport: Lossy) -> StudyResult:
+def run(study: StudyManifest, folder: Path, transport: Lossy, *, on_round: OnRound = lambda _: None) -> StudyResult:
     return run_study(
         study,
         transport,
         NullTracker(),
         checkpoints=CheckpointStore(folder / "coordinator", study=study.digest),
         clock=itertools.count().__next__,
-        on_round=lambda _: None,
+        on_round=on_round,
     )

@@ -95,9 +95,11 @@ class RoundPoint(Document):
     observed: dict[str, float] = Field(default_factory=dict)
     """Seen by the simulator, not released by the study."""
     exclusions: dict[str, str] = Field(default_factory=dict)
-    """Robust aggregation: sites whose update was not used, and why."""
+    """Sites whose update came and was not used, and why."""
     rolled_back: str = ""
     """Why the round's model was not taken; empty if it was."""
+    unopened: str = ""
+    """Why nobody could open the round's masked sum; empty if somebody did."""
     bytes_sent: Count = 0
     """Of the aggregator's requests to all sites; 0 if they were not counted."""
     bytes_received: Count = 0

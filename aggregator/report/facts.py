@@ -53,6 +53,7 @@ def convergence(result: StudyResult) -> tuple[RoundPoint, ...]:
             observed=_finite(entry.observed),
             exclusions=dict(entry.exclusions),
             rolled_back=entry.rolled_back,
+            unopened=entry.unopened,
             bytes_sent=entry.bytes_sent,
             bytes_received=entry.bytes_received,
         )

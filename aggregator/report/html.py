@@ -16,7 +16,7 @@ from aggregator.report.content import BinaryCurves, FlowStep, Participant, Round
 from aggregator.report.curve_figures import curve_figures
 from aggregator.report.figures import Picture
 from aggregator.report.numbers import Numbers
-from aggregator.report.robustness import exclusions, rolled_back
+from aggregator.report.robustness import exclusions, rolled_back, unopened
 from aggregator.report.round_figures import round_figures
 from aggregator.report.site_figures import site_figures
 from aggregator.report.vocabulary import METRICS, audit_size, audit_title, metric_of, setting_of
@@ -193,6 +193,8 @@ def _warnings(report: StudyReport) -> list[str]:
         warnings.append(f"In some rounds the updates of {', '.join(left_out)} were left out (see Convergence).")
     if back := rolled_back(report.convergence):
         warnings.append(back)
+    if without := unopened(report.convergence):
+        warnings.append(without)
     return warnings
 
 

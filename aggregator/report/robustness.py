@@ -78,6 +78,15 @@ def rolled_back(rounds: Sequence[RoundPoint | RoundResult]) -> str:
     return f"Rolled back by the held-out gate: round {numbers} ({found[-1].rolled_back})."
 
 
+def unopened(rounds: Sequence[RoundPoint | RoundResult]) -> str:
+    """Which rounds gave no update because nobody could open their sum, in a sentence; empty if none did."""
+    found = [point for point in rounds if point.unopened]
+    if not found:
+        return ""
+    numbers = ", ".join(str(point.round_number) for point in found)
+    return f"Without an update: round {numbers} ({found[-1].unopened})."
+
+
 def exclusions(rounds: Sequence[RoundPoint | RoundResult]) -> tuple[Exclusion, ...]:
     """Sites whose updates came and were not used, each with its reason in the last such round, the most frequent first.
 

@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from aggregator.secure_sums import OpenedSum, SecureSums, SumRequest
+from aggregator.secure_sums import SecureSums
 from aggregator.statistics.links import Summed
+from aggregator.sum_requests import OpenedSum, SumRequest
 from federation import errors
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError, QuorumError, StudyError, TransportError

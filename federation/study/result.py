@@ -34,7 +34,9 @@ class RoundResult:
         observed: What a simulator saw of the model after the round, by looking at records that no aggregator has: for
             curves of simulations only. Not released by the study, never filled in a deployment.
         rolled_back: Why the round's model was not taken, where rounds pass a held-out gate; empty if it was.
-        exclusions: Robust aggregation only: sites whose updates came and are not in the model, with the reason in words.
+        exclusions: Sites whose updates came and are not in the model, with the reason in words: left out by a robust rule, or in a
+            masked sum that was never opened.
+        unopened: Secure aggregation only: why nobody could open the round's sum, which left the model as it was; empty otherwise.
         bytes_sent: Of the requests to all sites in this round, training and evaluation, as handed to the transport.
         bytes_received: Of their replies. Both are 0 in a round from before they were counted.
     """
@@ -54,6 +56,7 @@ class RoundResult:
     observed: Mapping[str, float] = field(default_factory=dict[str, float])
     exclusions: Mapping[str, str] = field(default_factory=dict[str, str])
     rolled_back: str = ""
+    unopened: str = ""
     bytes_sent: int = 0
     bytes_received: int = 0
 

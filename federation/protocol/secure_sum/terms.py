@@ -152,3 +152,12 @@ class KeyBatch(Document):
                 remedy="agree on keys for that round first",
             )
         return round_number - self.first_round
+
+    def again(self, round_number: int) -> KeyBatch:
+        """The next attempt, for a round and the rest of its batch.
+
+        Raises:
+            InvalidInputError: If the batch is not for that round.
+        """
+        rest = self.rounds - self.position(round_number)
+        return KeyBatch(purpose=self.purpose, first_round=round_number, rounds=rest, attempt=self.attempt + 1)

@@ -65,6 +65,10 @@ class CheckpointStore:
     def __init__(self, folder: Path, *, study: str) -> None:
         self._folder = folder
         self._study = study
+        self._last_record: Path | None = None
+        """The newest record, once it is known: a commit does not read the folder, however many rounds are in it."""
+        self._model_paths: list[Path] | None = None
+        """Model files in their order, once they are known."""
 
     @property
     def secure_folder(self) -> Path:
@@ -95,7 +99,7 @@ class CheckpointStore:
             "study": self._study,
             "round": number,
             "model_sha256": hashlib.sha256(content).hexdigest(),
-            "parent_sha256": self._parent(number),
+            "parent_sha256": _digest_of(self._newest_before(self._record_path(number))),
             "rounds_contributed": dict(state.rounds_contributed),
             "heads": {site: head.as_data() for site, head in state.heads.items()},
             "kept_losses": list(state.kept_losses),
@@ -106,8 +110,8 @@ class CheckpointStore:
             record["results"] = [asdict(result) for result in state.history[-count:]]
         record["signature"] = self._key(make=True).sign(_signed_bytes(record), purpose=_PURPOSE)
         write_durably(self._record_path(number), json.dumps(record, indent=1).encode())
-        for old in range(1, number - _KEPT_MODELS + 1):
-            self._model_path(old).unlink(missing_ok=True)
+        self._last_record = self._record_path(number)
+        self._remove_models(number)
 
     def save_preparation(self, prepared: PreparedFeatures, heads: Mapping[str, LedgerHead]) -> None:
         """Commit the public map of the features, with the heads of the ledgers that paid for it."""
@@ -145,15 +149,17 @@ class CheckpointStore:
         Raises:
             CheckpointError: If a checkpoint belongs to another study, is damaged, or the chain is broken.
         """
-        records = [_read_json(path) for path in sorted(self._folder.glob("round-*.json"))]
-        if not records:
+        paths = sorted(self._folder.glob("round-*.json"))
+        if not paths:
             return None
-        done = 0
-        for record in records:
+        records, done, parent = [_read_json(path) for path in paths], 0, None
+        for path, record in zip(paths, records, strict=True):
             done += len(_results_of(record))
-            self._check(record, done)
+            self._check(record, done, parent=_digest_of(parent))
+            parent = path
+        key = self._key(make=False).public_key
         for record in records:
-            self._check_signature(record, int(record["round"]))
+            self._check_signature(record, int(record["round"]), public_key=key)
         last = records[-1]
         path = self._model_path(done)
         content = path.read_bytes() if path.is_file() else b""
@@ -175,24 +181,24 @@ class CheckpointStore:
             },
         )
 
-    def _check(self, record: Mapping[str, Any], number: int) -> None:
+    def _check(self, record: Mapping[str, Any], number: int, *, parent: str) -> None:
         if "study" in record and record["study"] != self._study:
             raise CheckpointError(
                 f"expected checkpoints of study {self._study} in {self._folder}, got one of {record['study']}",
                 remedy="choose another output folder",
             )
         # Nothing of a damaged record may be there: only the signature, which is checked next, says what has to be.
-        if record.get("round") != number or record.get("parent_sha256") != self._parent(number):
+        if record.get("round") != number or record.get("parent_sha256") != parent:
             raise CheckpointError(
                 f"expected an unbroken chain of rounds in {self._folder}, got a break at round {number}",
                 remedy="restore the folder from a copy, or start the study anew in another folder",
             )
 
-    def _check_signature(self, record: Mapping[str, Any], number: int) -> None:
+    def _check_signature(self, record: Mapping[str, Any], number: int, *, public_key: str) -> None:
         genuine = verify(
             _signed_bytes(record),
             purpose=_PURPOSE,
-            public_key=self._key(make=False).public_key,
+            public_key=public_key,
             signature=str(record.get("signature", "")),
         )
         if not genuine:
@@ -213,11 +219,21 @@ class CheckpointStore:
             write_durably(path, SigningKey.generate().to_bytes(), secret=True)
         return SigningKey.from_bytes(path.read_bytes())
 
-    def _parent(self, number: int) -> str:
-        """Digest of the record before that of a round; empty before the first."""
-        own = self._record_path(number)
-        earlier = [path for path in self._folder.glob("round-*.json") if path < own]
-        return hashlib.sha256(max(earlier).read_bytes()).hexdigest() if earlier else ""
+    def _newest_before(self, path: Path) -> Path | None:
+        """The newest record before that of a round."""
+        if self._last_record is not None and self._last_record < path:
+            return self._last_record
+        return max((earlier for earlier in self._folder.glob("round-*.json") if earlier < path), default=None)
+
+    def _remove_models(self, number: int) -> None:
+        """Remove the models of rounds that no restart begins with."""
+        if self._model_paths is None:
+            self._model_paths = sorted(self._folder.glob("round-*.safetensors"))
+        else:
+            self._model_paths.append(self._model_path(number))
+        oldest = self._model_path(number - _KEPT_MODELS + 1)
+        while self._model_paths and self._model_paths[0] < oldest:
+            self._model_paths.pop(0).unlink(missing_ok=True)
 
     def _model_path(self, number: int) -> Path:
         return self._folder / f"round-{number:06d}.safetensors"
@@ -230,6 +246,11 @@ def _signed_bytes(record: Mapping[str, Any]) -> bytes:
     """All of a record but its signature, in one spelling. What was read back is spelt as it was written."""
     content = {name: value for name, value in record.items() if name != "signature"}
     return json.dumps(content, sort_keys=True).encode()
+
+
+def _digest_of(record: Path | None) -> str:
+    """SHA-256 of a record's file; empty before the first."""
+    return "" if record is None else hashlib.sha256(record.read_bytes()).hexdigest()
 
 
 def _digest(content: Mapping[str, Any]) -> str:

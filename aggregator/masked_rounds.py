@@ -62,7 +62,7 @@ def sum_updates(
     spec = study.aggregation.masked
     if spec is None:
         raise InternalError("expected a study with secure aggregation")
-    share = study.noise_share()
+    share, digest = study.noise_share(), study.digest
     opened = sums.sum(
         SumRequest(
             purpose="train",
@@ -70,12 +70,10 @@ def sum_updates(
             layout=Layout(updates=num_parameters, update_bits=spec.update_bits)
             if share is None
             else Layout(updates=0, statistics=num_parameters),
-            content=Envelope(
-                TrainRequest(study=study.digest, site=study.roster[0].site, round_number=round_number), arrays
-            ),
+            content=Envelope(TrainRequest(study=digest, site=study.roster[0].site, round_number=round_number), arrays),
             envelope_for=lambda site, batch: Envelope(
                 TrainRequest(
-                    study=study.digest,
+                    study=digest,
                     site=site,
                     round_number=round_number,
                     witnessed=keeper.witnessed(site),
@@ -206,13 +204,13 @@ def opened_statistics(study: StudyManifest, purpose: str, opened: OpenedSum) -> 
 
 def evaluate_request(study: StudyManifest, keeper: HeadKeeper, round_number: int) -> Callable[..., EvaluateRequest]:
     """Headers of a round's requests for evaluation."""
+    digest = study.digest
     return lambda site, batch: EvaluateRequest(
-        study=study.digest, site=site, round_number=round_number, witnessed=keeper.witnessed(site), batch=batch
+        study=digest, site=site, round_number=round_number, witnessed=keeper.witnessed(site), batch=batch
     )
 
 
 def prepare_request(study: StudyManifest, keeper: HeadKeeper) -> Callable[..., PrepareRequest]:
     """Headers of the requests for preparation."""
-    return lambda site, batch: PrepareRequest(
-        study=study.digest, site=site, witnessed=keeper.witnessed(site), batch=batch
-    )
+    digest = study.digest
+    return lambda site, batch: PrepareRequest(study=digest, site=site, witnessed=keeper.witnessed(site), batch=batch)

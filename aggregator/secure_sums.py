@@ -52,6 +52,7 @@ class SecureSums:
         self._transport = transport
         self._folder = folder
         self._terms = study.secure_sum_terms()
+        self._digest = study.digest
         self._dropouts: dict[str, str] = {}
 
     def sum(self, request: SumRequest) -> OpenedSum:
@@ -228,7 +229,7 @@ class SecureSums:
         number = None if request is None else request.round_number
         found: dict[str, bytes] = {}
         for site, payload in payloads.items():
-            header = SecureSumRequest(kind=kind, study=self._study.digest, site=site, batch=batch, round_number=number)
+            header = SecureSumRequest(kind=kind, study=self._digest, site=site, batch=batch, round_number=number)
             step = Envelope(header)
             found[site] = (step if payload is None else step.with_payload(payload)).to_bytes()
         return found
@@ -237,7 +238,7 @@ class SecureSums:
         """Accepted replies as they arrive; each is forgotten before the next is waited for."""
         for reply in self._transport.exchange(requests):
             try:
-                envelope = accepted_envelope(reply, self._study.digest)
+                envelope = accepted_envelope(reply, self._digest)
                 _expect_answer(envelope)
             except CohortiumError as failure:
                 self._dropouts[reply.site] = dropout_reason(reply, failure)

@@ -13,6 +13,7 @@ All of them are for their owner only. Keys are removed after the last round of t
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,13 +190,19 @@ class SecureParticipant:
 
     def _forget(self, purpose: str, *, before: int) -> None:
         """Remove what no round needs any more: contributions of earlier rounds, keys of batches that ended."""
-        for path in self.folder.glob(f"{purpose}-round-*.contribution"):
-            if int(path.stem.split("-round-")[1].split("-")[0]) < before:
-                path.unlink(missing_ok=True)
-        for path in self.folder.glob(f"{purpose}-[0-9]*-*-*.*"):
-            first, rounds, _ = path.stem.removeprefix(f"{purpose}-").split("-")
-            if int(first) + int(rounds) - 1 < before:
-                path.unlink(missing_ok=True)
+        with os.scandir(self.folder) as entries:
+            names = [
+                entry.name for entry in entries if entry.name.startswith(f"{purpose}-") and entry.name[-6:] != ".phase"
+            ]
+        for name in names:
+            stem, _, ending = name.removeprefix(f"{purpose}-").rpartition(".")
+            if ending == "contribution":
+                is_past = int(stem.removeprefix("round-").split("-")[0]) < before
+            else:
+                first, rounds, _ = stem.split("-")
+                is_past = int(first) + int(rounds) - 1 < before
+            if is_past:
+                (self.folder / name).unlink(missing_ok=True)
 
 
 def _parts(path: Path) -> tuple[bytes, bytes, bytes]:

@@ -33,6 +33,8 @@ pytestmark = [pytest.mark.e2e]
 LOSS, LATE, DOUBLE, CUT = 0.3, 0.2, 0.3, 0.05
 CUT_LASTS = 6
 RUNS_IN_TWO_MINUTES = 4
+ROUNDS, ROUNDS_OF_A_STUDY = int(os.environ.get("COHORTIUM_NETWORK_ROUNDS", "300")), 500
+STUDIES = -(-ROUNDS // ROUNDS_OF_A_STUDY)
 
 
 class BadNetwork(Lossy):
@@ -168,6 +170,7 @@ def test_a_study_over_a_bad_network_ends(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
-def test_a_long_study_over_a_bad_network_ends(tmp_path: Path) -> None:
-    _check(tmp_path, int(os.environ.get("COHORTIUM_NETWORK_ROUNDS", "300")), seed=3)
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("study", range(STUDIES))
+def test_a_long_study_over_a_bad_network_ends(tmp_path: Path, study: int) -> None:
+    _check(tmp_path, min(ROUNDS, ROUNDS_OF_A_STUDY), seed=3 + study)

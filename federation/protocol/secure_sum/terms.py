@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
@@ -99,6 +100,11 @@ class SecureSumTerms(Document):
         return self
 
     @property
+    def digest(self) -> str:
+        """As of every document. It goes into each message of a sum, so it is worked out once for equal terms."""
+        return _digest_of(self.model_dump_json())
+
+    @property
     def tolerated_conspirators(self) -> int:
         """Sites that may conspire with a lying server without opening another site's vector.
 
@@ -161,3 +167,9 @@ class KeyBatch(Document):
         """
         rest = self.rounds - self.position(round_number)
         return KeyBatch(purpose=self.purpose, first_round=round_number, rounds=rest, attempt=self.attempt + 1)
+
+
+@lru_cache(maxsize=64)
+def _digest_of(terms: str) -> str:
+    content = SecureSumTerms.from_json(terms).canonical_bytes()
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -131,6 +131,7 @@ def _take_round(
         observed=observed,
         rolled_back=rolled_back,
         unopened=fold.unopened,
+        unevaluated=found.unopened,
         bytes_sent=traffic.sent,
         bytes_received=traffic.received,
     )

@@ -36,6 +36,7 @@ class Evaluation:
     metric_errors: Mapping[str, float] = field(default_factory=_Metrics)
     site_metric_errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     paid_performance: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    unopened: str = ""
 
 
 def evaluate_round(
@@ -116,7 +117,7 @@ def _masked(
     )
     opened = sums.sum(request)
     if isinstance(opened, LeftSum):
-        return Evaluation()
+        return Evaluation(unopened=opened.reason)
     found = opened_statistics(study, request.purpose, opened)
     named = {name.partition("/")[2]: values for name, values in found.items()}
     if event is None or noise is None:

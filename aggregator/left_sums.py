@@ -11,24 +11,26 @@ repeats a step; a sum that was left is never asked for again.
 
 from __future__ import annotations
 
-import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aggregator.asked_sums import AskedSum, read_record, write_record
 from aggregator.opened_sums import OpenedSums
 from aggregator.secure_sums import SecureSums
 from aggregator.sum_requests import OpenedSum, SumRequest
 from federation.durable_files import write_durably
-from federation.errors import QuorumError, SecureSumError
+from federation.errors import CheckpointError, QuorumError, SecureSumError
 
 _LOG: Final = logging.getLogger("cohortium.secure_sums")
 RUNS: Final = 3
 """Runs of the study that ask for the same shares in vain before a sum is left. A deployed study runs again after 30 seconds."""
 IN_A_ROW: Final = 3
 """Sums of one purpose that are left one after the other, at most: more is not the network, and the budget would go for nothing."""
+_TRAINING: Final = "train"
 _MAY_MEND: Final = frozenset({"too_few_survivors", "too_few_signatures", "too_few_answers"})
 """Reasons that are absence. A site that dealt wrong shares would spoil the next round as well."""
 
@@ -48,7 +50,7 @@ class LeftSum:
     @property
     def reason(self) -> str:
         """Why there is no result, in words for the report."""
-        return f"its sum was never opened: too few of {', '.join(self.survivors)} answered again, in {RUNS} runs of the study"
+        return f"its sum was never opened: too few of {', '.join(self.survivors)} were there to open it"
 
 
 class LeavableSums:
@@ -69,12 +71,16 @@ class LeavableSums:
         Raises:
             QuorumError: If it cannot be opened now and is not left: because other attempts at it are possible, fewer than
                 :data:`RUNS` runs asked, too few sites are there, or :data:`IN_A_ROW` were left before it.
+            CheckpointError: If a file of the sum is not as it was written.
         """
-        left = self._left(request.purpose, request.round_number)
+        left = self._left(request)
         if left.is_file():
-            return _read(left)
+            return self._read(left, request)
         kept = self._opened.find(request)
         if kept is not None:
+            asked = self._sums.asked(request)
+            if asked is not None:
+                AskedSum.read(asked).show_to(request.keeper)
             return kept
         try:
             opened = self._sums.sum(request)
@@ -83,20 +89,25 @@ class LeavableSums:
             if given_up is None:
                 raise
             return given_up
-        self._opened.keep(request, opened)
+        if request.purpose == _TRAINING:
+            self._opened.keep(request, opened)
         return opened
 
     def _leave(self, request: SumRequest) -> LeftSum | None:
         """Leave a sum, if enough sites for another can be reached; ``None``: wait for all of them."""
-        survivors = self._survivors_of(request)
+        asked = self._sums.asked(request)
+        if asked is None:
+            return None
+        record = AskedSum.read(asked)
+        survivors = record.survivors
         dropouts = {site: why for site, why in self._sums.dropouts.items() if site not in survivors}
         try:
             batch = self._sums.agree_again(request)
         except SecureSumError:
             return None
+        record.show_to(request.keeper)
         found = LeftSum(survivors, dropouts)
-        content = {"survivors": list(found.survivors), "dropouts": dict(found.dropouts)}
-        write_durably(self._left(request.purpose, request.round_number), json.dumps(content).encode())
+        write_record(self._left(request), {"asked": asked.name, "survivors": list(survivors), "dropouts": dropouts})
         self._sums.use(batch)
         _LOG.warning("round %d, %s: %s", request.round_number, request.purpose, found.reason)
         return found
@@ -106,19 +117,30 @@ class LeavableSums:
         if asked is None or failure.facts.get("reason") not in _MAY_MEND:
             return False
         counter = asked.with_suffix(".in_vain")
-        runs = 1 + (int(counter.read_bytes()) if counter.is_file() else 0)
+        said = counter.read_text(encoding="ascii", errors="replace") if counter.is_file() else ""
+        runs = 1 + (int(said) if said.isdigit() else 0)
         write_durably(counter, str(runs).encode())
-        before = range(request.round_number - IN_A_ROW, request.round_number)
-        return runs >= RUNS and not all(self._left(request.purpose, number).is_file() for number in before)
+        return runs >= RUNS and not self._were_left(request)
 
-    def _survivors_of(self, request: SumRequest) -> tuple[str, ...]:
-        asked = self._sums.asked(request)
-        return () if asked is None else tuple(json.loads(asked.read_bytes()))
+    def _were_left(self, request: SumRequest) -> bool:
+        """Whether the sums of this purpose just before this one were all left."""
+        pattern = re.compile(rf"{re.escape(request.purpose)}-(\d{{6}})(?:-\d+\.asked|\.left)")
+        found: dict[int, bool] = {}
+        for path in self._folder.iterdir():
+            if match := pattern.fullmatch(path.name):
+                found[int(match[1])] = found.get(int(match[1]), False) or path.suffix == ".left"
+        before = sorted(number for number in found if number < request.round_number)[-IN_A_ROW:]
+        return len(before) == IN_A_ROW and all(found[number] for number in before)
 
-    def _left(self, purpose: str, round_number: int) -> Path:
-        return self._folder / f"{purpose}-{max(round_number, 0):06d}.left"
+    def _left(self, request: SumRequest) -> Path:
+        return self._folder / f"{request.purpose}-{request.round_number:06d}.left"
 
-
-def _read(path: Path) -> LeftSum:
-    content = json.loads(path.read_bytes())
-    return LeftSum(tuple(content["survivors"]), dict(content["dropouts"]))
+    def _read(self, path: Path, request: SumRequest) -> LeftSum:
+        content = read_record(path)
+        if content is None:
+            raise CheckpointError(
+                f"expected the record of a sum that was left in {path}, got other bytes",
+                remedy="restore the file: without it the round's sum would be asked for again",
+            )
+        AskedSum.read(self._folder / content["asked"]).show_to(request.keeper)
+        return LeftSum(tuple(content["survivors"]), dict(content["dropouts"]))

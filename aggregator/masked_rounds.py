@@ -82,6 +82,7 @@ def sum_updates(
                 arrays,
             ),
             accept=lambda site, envelope: _accept_update(study, keeper, site, envelope, round_number=round_number),
+            keeper=keeper,
         )
     )
     fold = WeightedFold(num_parameters)
@@ -188,6 +189,7 @@ def statistics_request(
         content=Envelope(example, arrays),
         envelope_for=lambda site, batch: Envelope(request_for(site, batch), arrays),
         accept=accept,
+        keeper=keeper,
     )
 
 

@@ -101,6 +101,8 @@ def round_record(result: RoundResult) -> RunRecord:
         metrics["round/rolled_back"] = 1.0
     if result.unopened:
         metrics["round/unopened"] = 1.0
+    if result.unevaluated:
+        metrics["round/unevaluated"] = 1.0
     if result.exclusions:
         metrics["round/exclusions"] = float(len(result.exclusions))
     for site, values in result.site_metrics.items():

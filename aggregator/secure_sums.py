@@ -9,13 +9,13 @@ the terms' minimum.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
+from aggregator.asked_sums import AskedSum, AskedSums
 from aggregator.replies import accepted_envelope, dropout_reason
 from aggregator.sum_requests import OpenedSum, SumRequest
 from aggregator.transport import Transport
@@ -53,6 +53,7 @@ class SecureSums:
         self._folder = folder
         self._terms = study.secure_sum_terms()
         self._digest = study.digest
+        self._asked = AskedSums(folder)
         self._dropouts: dict[str, str] = {}
 
     def sum(self, request: SumRequest) -> OpenedSum:
@@ -76,8 +77,10 @@ class SecureSums:
                 if reason == "dealt_wrongly":
                     # Survivors answered for this round and must not for another attempt at it: nothing is left to try.
                     self._dropouts[str(failure.facts["sites"])] = reason
-                is_bound = reason == "dealt_wrongly" or self._asked(request, batch).is_file()
-                following = batch.again(request.round_number)
+                is_bound = reason == "dealt_wrongly" or self._asked.path(request, batch).is_file()
+                # Keys that nobody began with serve the next attempt as well: their numbers are few.
+                is_begun = self._file(batch, "keys").is_file()
+                following = batch.again(request.round_number) if is_begun else batch
                 if not is_bound and number + 1 == attempts:
                     # Lists of keys that were begun may name sites that are gone: whoever resumes begins with a new one.
                     self.use(following)
@@ -89,7 +92,7 @@ class SecureSums:
     def first_asked(self, purpose: str) -> tuple[str, ...] | None:
         """The survivors of the first sum of a purpose that were asked for their shares; ``None``: nobody was yet."""
         for path in sorted(self._folder.glob(f"{purpose}-*.asked")):
-            return tuple(json.loads(path.read_bytes()))
+            return AskedSum.read(path).survivors
         return None
 
     @property
@@ -98,8 +101,8 @@ class SecureSums:
         return dict(self._dropouts)
 
     def asked(self, request: SumRequest) -> Path | None:
-        """The file that names the survivors who were asked for their shares; ``None``: another attempt is still possible."""
-        path = self._asked(request, self._batch_for(request))
+        """Of the record of the sum whose survivors were asked for their shares; ``None``: another attempt is still possible."""
+        path = self._asked.path(request, self._batch_for(request))
         return path if path.is_file() else None
 
     def agree_again(self, request: SumRequest) -> KeyBatch:
@@ -149,46 +152,57 @@ class SecureSums:
     def _attempt(self, request: SumRequest, batch: KeyBatch) -> SecureSum:
         ready = self._ready(batch)
         self._keep_in_use(batch)
+        for site in sorted({member.site for member in self._terms.members} - set(self._terms.names(ready.holders))):
+            self._dropouts.setdefault(site, "no_keys")
         path = self._folder / f"{request.purpose}-{request.round_number:06d}-{batch.attempt}.survivors"
+        announcement = path.read_bytes() if path.is_file() else None
+        is_asked = announcement is not None and self._asked.path(request, batch).is_file()
+        answers = self._asked.restore(request, ready, announcement or b"") if is_asked else None
+        if answers is None:
+            answers, question = self._summed(request, ready, announcement, path)
+            self._asked.keep(request, answers, question)
+        else:
+            record = AskedSum.read(self._asked.path(request, batch))
+            record.show_to(request.keeper)
+            question = record.question
+        survivors = self._terms.names(answers.survivors)
+        steps = self._steps("unmask_request/1", batch, request, dict.fromkeys(survivors, question))
+        for _ in range(1 + _ASKED_AGAIN):
+            answers = self._collect(answers, steps)
+            if answers.is_enough:
+                break
+        return answers.open()
+
+    def _summed(
+        self, request: SumRequest, ready: BatchReady, announced: bytes | None, path: Path
+    ) -> tuple[AwaitingAnswers, bytes]:
+        """The masked sum of those who contribute, and the question that opens it, signed by enough of them.
+
+        Args:
+            request: What it is of.
+            ready: The keys.
+            announced: What was announced in this attempt before a crash.
+            path: Where the announcement is kept.
+        """
         inputs = AwaitingInputs.begin(
             ready,
             round_number=request.round_number,
             layout=request.layout,
             model_hash=request.content.content_hash(),
-            announcement=path.read_bytes() if path.is_file() else None,
+            announcement=announced,
         )
-        holders = self._terms.names(ready.holders)
-        for site in sorted({member.site for member in self._terms.members} - set(holders)):
-            self._dropouts.setdefault(site, "no_keys")
-        asked = [site for site in holders if request.sites is None or site in request.sites]
-        envelopes = {site: request.envelope_for(site, batch).to_bytes() for site in asked}
+        possible = self._terms.names(inputs.possible)
+        asked = [site for site in possible if request.sites is None or site in request.sites]
+        envelopes = {site: request.envelope_for(site, ready.batch).to_bytes() for site in asked}
         for site, envelope in self._replies(envelopes):
             with self._or_lost(site):
                 request.accept(site, envelope)
                 inputs = inputs.fold(envelope.payload())
         signing, announcement = inputs.close()
         write_durably(path, announcement)
-        survivors = self._terms.names(signing.survivors)
-        signed = self._collect(
-            signing, self._steps("consistency_request/1", batch, request, dict.fromkeys(survivors, announcement))
-        )
-        answering, question = signed.close()
-        write_durably(self._asked(request, batch), json.dumps(list(survivors)).encode())
-        steps = self._steps("unmask_request/1", batch, request, dict.fromkeys(survivors, question))
-        answers = self._collect(answering, steps)
-        for _ in range(_ASKED_AGAIN):
-            if answers.is_enough:
-                break
-            answers = self._collect(answers, steps)
-        return answers.open()
-
-    def _asked(self, request: SumRequest, batch: KeyBatch) -> Path:
-        """A file that is there once survivors were asked for their shares, and names them.
-
-        A site that answered takes part in no other attempt at the round: from then on only this attempt can be opened, now or
-        after a restart.
-        """
-        return self._folder / f"{request.purpose}-{request.round_number:06d}-{batch.attempt}.asked"
+        steps = dict.fromkeys(self._terms.names(signing.survivors), announcement)
+        signed = self._collect(signing, self._steps("consistency_request/1", ready.batch, request, steps))
+        return signed.close()
 
     def _ready(self, batch: KeyBatch) -> BatchReady:
         """Keys of a batch: kept from before, or agreed on now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from aggregator.witnessing import HeadKeeper
 from federation.protocol.messages import Envelope
 from federation.protocol.secure_sum.layout import Layout
 from federation.protocol.secure_sum.opening import SecureSum
@@ -30,6 +31,8 @@ class SumRequest:
     content: Envelope = field(repr=False)
     envelope_for: Callable[[str, KeyBatch], Envelope] = field(repr=False)
     accept: Callable[[str, Envelope], None] = field(repr=False)
+    keeper: HeadKeeper | None = field(default=None, repr=False)
+    """Of the ledgers that are charged; what it witnessed is kept with the sum."""
     sites: frozenset[str] | None = None
     """Sites that are asked, of those that hold keys; ``None``: all."""
 

@@ -87,6 +87,8 @@ def round_note(result: RoundResult) -> str:
         parts.append(f"rolled back: {result.rolled_back}")
     if result.unopened:
         parts.append(f"no update: {result.unopened}")
+    if result.unevaluated:
+        parts.append(f"not evaluated: {result.unevaluated}")
     if result.epsilon_spent:
         parts.append(f"epsilon {max(result.epsilon_spent.values()):.2f}")
     return " · ".join(parts)

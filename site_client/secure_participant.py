@@ -13,7 +13,7 @@ All of them are for their owner only. Keys are removed after the last round of t
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,8 @@ from federation.protocol.signatures import SigningKey
 
 _HASH_BYTES: Final = 32
 _LENGTH_BYTES: Final = 4
+_SENT: Final = re.compile(r"round-(\d{6,})-\d+\.contribution")
+_STEP: Final = re.compile(r"(\d{6,})-(\d+)-\d+\.(?:advertise|deal|hold)")
 
 
 class CheckSurvivors(Protocol):
@@ -190,19 +192,18 @@ class SecureParticipant:
 
     def _forget(self, purpose: str, *, before: int) -> None:
         """Remove what no round needs any more: contributions of earlier rounds, keys of batches that ended."""
-        with os.scandir(self.folder) as entries:
-            names = [
-                entry.name for entry in entries if entry.name.startswith(f"{purpose}-") and entry.name[-6:] != ".phase"
-            ]
-        for name in names:
-            stem, _, ending = name.removeprefix(f"{purpose}-").rpartition(".")
-            if ending == "contribution":
-                is_past = int(stem.removeprefix("round-").split("-")[0]) < before
+        for path in self.folder.iterdir():
+            if not path.name.startswith(f"{purpose}-"):
+                continue
+            kept = path.name.removeprefix(f"{purpose}-")
+            if sent := _SENT.fullmatch(kept):
+                last = int(sent[1])
+            elif step := _STEP.fullmatch(kept):
+                last = int(step[1]) + int(step[2]) - 1
             else:
-                first, rounds, _ = stem.split("-")
-                is_past = int(first) + int(rounds) - 1 < before
-            if is_past:
-                (self.folder / name).unlink(missing_ok=True)
+                continue
+            if last < before:
+                path.unlink(missing_ok=True)
 
 
 def _parts(path: Path) -> tuple[bytes, bytes, bytes]:

@@ -100,6 +100,8 @@ class RoundPoint(Document):
     """Why the round's model was not taken; empty if it was."""
     unopened: str = ""
     """Why nobody could open the round's masked sum; empty if somebody did."""
+    unevaluated: str = ""
+    """The same of the sum of its evaluation."""
     bytes_sent: Count = 0
     """Of the aggregator's requests to all sites; 0 if they were not counted."""
     bytes_received: Count = 0

@@ -54,6 +54,7 @@ def convergence(result: StudyResult) -> tuple[RoundPoint, ...]:
             exclusions=dict(entry.exclusions),
             rolled_back=entry.rolled_back,
             unopened=entry.unopened,
+            unevaluated=entry.unevaluated,
             bytes_sent=entry.bytes_sent,
             bytes_received=entry.bytes_received,
         )

@@ -79,12 +79,16 @@ def rolled_back(rounds: Sequence[RoundPoint | RoundResult]) -> str:
 
 
 def unopened(rounds: Sequence[RoundPoint | RoundResult]) -> str:
-    """Which rounds gave no update because nobody could open their sum, in a sentence; empty if none did."""
-    found = [point for point in rounds if point.unopened]
-    if not found:
-        return ""
-    numbers = ", ".join(str(point.round_number) for point in found)
-    return f"Without an update: round {numbers} ({found[-1].unopened})."
+    """Which rounds gave no update or no performance because nobody could open their sum, in sentences; empty if none did."""
+    without = {
+        "Without an update": [(point.round_number, point.unopened) for point in rounds if point.unopened],
+        "Without an evaluation": [(point.round_number, point.unevaluated) for point in rounds if point.unevaluated],
+    }
+    return " ".join(
+        f"{what}: round {', '.join(str(number) for number, _ in found)} ({found[-1][1]})."
+        for what, found in without.items()
+        if found
+    )
 
 
 def exclusions(rounds: Sequence[RoundPoint | RoundResult]) -> tuple[Exclusion, ...]:

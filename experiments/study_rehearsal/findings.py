@@ -111,6 +111,8 @@ def findings_of_run(
                 text=f"round {done.round_number} was rolled back: {done.rolled_back}",
                 remedy="less noise or a smaller learning rate; see `cohortium study privacy --curve`",
             )
+        if done.unopened:
+            yield Finding(severity="warning", text=f"round {done.round_number} gave no update: {done.unopened}")
     largest = max((max(entry.request_bytes, entry.reply_bytes) for entry in exchanges), default=0)
     limit = GateLimits().largest_body
     if largest > limit:

@@ -61,6 +61,7 @@ def rounds_of(done: Run) -> tuple[RehearsedRound, ...]:
                 from_sites_bytes=from_sites[result.round_number],
                 released=dict(result.metrics),
                 rolled_back=result.rolled_back,
+                unopened=result.unopened,
             )
             for result in done.results
         ),

@@ -43,6 +43,7 @@ class RehearsedRound(Document):
     released: dict[str, float] = {}
     """Performance that the study releases after the round."""
     rolled_back: str = ""
+    unopened: str = ""
 
 
 class Unplugging(Document):

@@ -37,6 +37,7 @@ class RoundResult:
         exclusions: Sites whose updates came and are not in the model, with the reason in words: left out by a robust rule, or in a
             masked sum that was never opened.
         unopened: Secure aggregation only: why nobody could open the round's sum, which left the model as it was; empty otherwise.
+        unevaluated: The same of its evaluation, which left the round without performance.
         bytes_sent: Of the requests to all sites in this round, training and evaluation, as handed to the transport.
         bytes_received: Of their replies. Both are 0 in a round from before they were counted.
     """
@@ -57,6 +58,7 @@ class RoundResult:
     exclusions: Mapping[str, str] = field(default_factory=dict[str, str])
     rolled_back: str = ""
     unopened: str = ""
+    unevaluated: str = ""
     bytes_sent: int = 0
     bytes_received: int = 0
 

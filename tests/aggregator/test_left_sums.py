@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,17 +11,18 @@ import numpy as np
 import pytest
 
 from aggregator import left_sums
-from aggregator.checkpoints import CheckpointStore
+from aggregator.asked_sums import read_record
+from aggregator.checkpoints import CheckpointStore, CoordinatorState
 from aggregator.report.facts import convergence
 from aggregator.report.robustness import unopened
 from aggregator.run_records import round_record
 from aggregator.secure_sums import SecureSums
-from federation.errors import QuorumError
+from federation.errors import CohortiumError, QuorumError
 from federation.protocol.messages import Envelope, EvaluateRequest, SecureSumRequest, TrainRequest
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
 from site_client.ledger.ledger import Ledger
-from tests.masked_study import SITES, Lossy, agents, masked_manifest, run
+from tests.masked_study import MASKED, SITES, Lossy, agents, masked_manifest, run
 from tests.small_study import private
 
 Loses = Callable[[str, Envelope], bool]
@@ -183,6 +185,9 @@ def test_an_evaluation_may_be_left_and_the_model_is_as_ever(tmp_path: Path) -> N
     result = _runs(study, tmp_path, transport, left_sums.RUNS)
     assert result is not None
     assert not result.rounds[1].metrics
+    assert "never opened" in result.rounds[1].unevaluated
+    assert unopened(convergence(result)).startswith("Without an evaluation: round 2 (")
+    assert round_record(result.rounds[1]).metrics["round/unevaluated"] == 1.0
     assert all(entry.metrics for entry in (result.rounds[0], *result.rounds[2:]))
     assert not any(entry.unopened for entry in result.rounds)
     asked = {
@@ -191,7 +196,7 @@ def test_an_evaluation_may_be_left_and_the_model_is_as_ever(tmp_path: Path) -> N
     assert asked == set(range(1, ROUNDS + 1))
 
 
-@pytest.mark.parametrize("dies_in", ["agree_again", "write_durably", "use"])
+@pytest.mark.parametrize("dies_in", ["agree_again", "write_record", "use"])
 def test_a_crash_while_a_sum_is_left_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:
@@ -199,11 +204,11 @@ def test_a_crash_while_a_sum_is_left_changes_nothing(
     study = _study(tmp_path)
     transport = Lossy(agents(tmp_path, study), loses=South())
     assert _runs(study, tmp_path, transport, left_sums.RUNS - 1) is None
-    place = left_sums if dies_in == "write_durably" else SecureSums
+    place = left_sums if dies_in == "write_record" else SecureSums
     whole, died = getattr(place, dies_in), []
 
     def dying(*words: object) -> object:
-        if not died and not (dies_in == "write_durably" and str(words[0]).endswith(".in_vain")):
+        if not died:
             died.append(True)
             raise KeyboardInterrupt
         return whole(*words)
@@ -239,9 +244,153 @@ def test_a_sum_that_was_opened_is_not_asked_for_again(tmp_path: Path, damage: st
         path.write_bytes(path.read_bytes()[:-1])
     dies, transport.seen = False, []
     result = run(study, tmp_path / "lossy", transport)
-    again = {
-        header.round_number for _, request, _ in transport.seen if isinstance(header := request.header, TrainRequest)
+    trained = {
+        header.round_number for _, asked, _ in transport.seen if isinstance(header := asked.header, TrainRequest)
     }
-    assert again == ({4, 5, 6} if not damage else {3, 4, 5, 6})
+    assert trained == {4, 5, 6}
+    assert any(_is_unmasking(asked, "train", 3) for _, asked, _ in transport.seen) == bool(damage)
     np.testing.assert_array_equal(result.parameters, calm.parameters)
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.glob("*.opened.*"))
+
+
+def test_as_many_survivors_as_open_a_sum_open_it_after_a_restart(tmp_path: Path) -> None:
+    """All four contributed, two answers were lost, and one of the four is gone for good: the other three are enough."""
+    study, is_later = _study(tmp_path), False
+
+    def loses(site: str, request: Envelope) -> bool:
+        if is_later:
+            return site == "west"
+        return site in ("south", "west") and _is_unmasking(request, "train", 2)
+
+    transport = Lossy(agents(tmp_path, study), loses=loses)
+    assert _runs(study, tmp_path, transport, 1) is None
+    is_later, transport.seen = True, []
+    result = run(study, tmp_path, transport)
+    assert not any(entry.unopened for entry in result.rounds)
+    assert set(result.rounds[1].contributors) == set(SITES)
+    numbers = {
+        header.round_number for _, asked, _ in transport.seen if isinstance(header := asked.header, TrainRequest)
+    }
+    assert 2 not in numbers  # nobody trains again for a sum that is there
+
+
+@pytest.mark.parametrize("damage", ["", "masked"])
+def test_heads_of_ledgers_are_witnessed_whatever_became_of_the_sum(tmp_path: Path, damage: str) -> None:
+    """Without the head of a round that was left, a site that restored its ledger from before it could spend it again."""
+    study = _study(tmp_path, privacy=private(epsilon=8.0, steps=ROUNDS))
+    transport = Lossy(agents(tmp_path, study), loses=South())
+    assert _runs(study, tmp_path, transport, left_sums.RUNS - 1) is None
+    if damage:
+        (tmp_path / "coordinator" / "secure" / "train.masked").write_bytes(b"other bytes")
+    assert run(study, tmp_path, transport)
+    record = json.loads((tmp_path / "coordinator" / "round-000002.json").read_bytes())
+    for site in ("east", "north", "south"):
+        with Ledger.open(
+            tmp_path / "sites" / site / "ledger.sqlite", clock=lambda: dt.datetime.now(tz=dt.UTC)
+        ) as ledger:
+            found = ledger.find(study.digest, "train/2")
+        assert found is not None
+        earlier = json.loads((tmp_path / "coordinator" / "round-000001.json").read_bytes())["heads"][site]
+        assert record["heads"][site]["sequence"] > earlier["sequence"]
+
+
+def test_heads_are_those_of_an_undisturbed_study_after_a_crash_before_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = _study(tmp_path, privacy=private(epsilon=8.0, steps=ROUNDS))
+    run(study, tmp_path / "calm", Lossy(agents(tmp_path / "calm", study)))
+    transport, whole, died = Lossy(agents(tmp_path / "lossy", study)), CheckpointStore.save, []
+
+    def dying(self: CheckpointStore, state: CoordinatorState) -> None:
+        if state.round_number == 3 and not died:
+            died.append(True)
+            raise KeyboardInterrupt
+        whole(self, state)
+
+    monkeypatch.setattr(CheckpointStore, "save", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tmp_path / "lossy", transport)
+    run(study, tmp_path / "lossy", transport)
+    places = [tmp_path / name / "coordinator" / "round-000003.json" for name in ("calm", "lossy")]
+    calm, lossy = (json.loads(path.read_bytes())["heads"] for path in places)
+    assert {site: head["sequence"] for site, head in lossy.items()} == {
+        site: head["sequence"] for site, head in calm.items()
+    }
+
+
+def test_every_changed_byte_of_a_kept_sum_is_noticed(tmp_path: Path) -> None:
+    """The sum of a round is taken from its files as they were written, or asked for again; records of what was asked must be whole."""
+    study = _study(tmp_path)
+    transport = Lossy(agents(tmp_path, study), loses=South())
+    assert _runs(study, tmp_path, transport, left_sums.RUNS) is not None
+    folder = tmp_path / "coordinator" / "secure"
+    for name in ("train.opened.json", "train-000002.left", "train-000002-0.asked"):
+        content = (folder / name).read_bytes()
+        for place in range(0, len(content), 7):
+            changed = bytearray(content)
+            changed[place] ^= 1
+            (folder / name).write_bytes(changed)
+            assert read_record(folder / name) is None
+        (folder / name).write_bytes(content)
+        assert read_record(folder / name) is not None
+
+
+def test_a_sum_of_another_study_in_the_same_folder_is_not_taken(tmp_path: Path) -> None:
+    first, second = _study(tmp_path), _study(tmp_path, title="Another study")
+    dies = True
+
+    def loses(_: str, request: Envelope) -> bool:
+        if dies and isinstance(request.header, TrainRequest) and request.header.round_number == 2:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        run(first, tmp_path, Lossy(agents(tmp_path / "first", first), loses=loses))
+    for path in (tmp_path / "coordinator").glob("round-*"):
+        path.unlink()
+    dies = False
+    transport = Lossy(agents(tmp_path / "second", second), loses=loses)
+    with pytest.raises(CohortiumError):
+        run(second, tmp_path, transport)  # the keys in the folder are bound to the first study's terms
+    assert not (tmp_path / "coordinator" / "round-000001.json").exists()
+
+
+def test_evaluations_between_rounds_without_any_are_left_a_few_times_and_no_more(tmp_path: Path) -> None:
+    schedule = {
+        "rounds": 12,
+        "local_steps": 1,
+        "batch_size": 16,
+        "optimiser": {"learning_rate": 0.1},
+        "evaluate_every": 2,
+    }
+    study = _study(tmp_path, schedule=schedule, evaluation={"release": "sum"})
+
+    def loses(site: str, request: Envelope) -> bool:
+        header = request.header
+        is_asked = isinstance(header, SecureSumRequest) and header.kind == "unmask_request/1"
+        return is_asked and header.batch.purpose == "evaluate" and site in ("south", "west")
+
+    assert _runs(study, tmp_path, Lossy(agents(tmp_path, study), loses=loses), 10 * left_sums.RUNS) is None
+    left = sorted(path.stem for path in (tmp_path / "coordinator").rglob("*.left"))
+    assert left == ["evaluate-000002", "evaluate-000004", "evaluate-000006"]
+
+
+def test_files_of_others_in_a_sites_folder_disturb_nothing(tmp_path: Path) -> None:
+    study = _study(tmp_path)
+    found = agents(tmp_path, study)
+    folder = tmp_path / "sites" / "east" / "secure"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (
+        "train-round-000001.phase~",
+        "train-round-000001-0.contribution.bak",
+        "train-notes.txt",
+        "train-x-000001-1-0.deal",
+    )
+    for name in names:
+        (folder / name).write_bytes(b"")
+    result = run(study, tmp_path, Lossy(found))
+    assert all(set(entry.contributors) == set(SITES) for entry in result.rounds)
+    assert all((folder / name).exists() for name in names)
+    last = ROUNDS - (ROUNDS - 1) % MASKED["rounds_per_agreement"]
+    assert sorted(folder.glob("train-*.contribution")) == [folder / f"train-round-{ROUNDS:06d}-0.contribution"]
+    assert {path.name.split("-")[1] for path in folder.glob("train-[0-9]*.hold")} == {f"{last:06d}"}

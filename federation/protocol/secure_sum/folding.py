@@ -114,7 +114,7 @@ class AwaitingInputs:
         if len(contribution) != size + RECEIPT_BYTES:
             raise refused("malformed", f"expected {size + RECEIPT_BYTES} bytes, got {len(contribution)}")
         frame = bytes(contribution[size:])
-        receipt = read_receipt(frame, self.context, terms=self.ready.terms)
+        receipt = self._receipt_of(frame)
         name = self.ready.terms.members[receipt.site].site
         if receipt.site not in self.ready.holders:
             raise refused("unknown_survivor", "expected a site whose shares are held, got another", site=name)
@@ -125,6 +125,16 @@ class AwaitingInputs:
         if self.announced and frame not in self.announced:
             raise refused("not_announced", "expected a survivor of the set that was announced before", site=name)
         return receipt, frame
+
+    @property
+    def possible(self) -> tuple[int, ...]:
+        """Positions of the sites whose contribution could be folded: those that were announced, if it came to that, or all."""
+        if not self.announced:
+            return self.ready.holders
+        return tuple(self._receipt_of(frame).site for frame in self.announced)
+
+    def _receipt_of(self, frame: bytes) -> Receipt:
+        return read_receipt(frame, self.context, terms=self.ready.terms)
 
     @property
     def contributors(self) -> tuple[str, ...]:

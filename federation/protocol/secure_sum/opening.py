@@ -11,7 +11,7 @@ from federation.protocol.secure_sum import contexts, key_agreement
 from federation.protocol.secure_sum.collecting import BatchReady
 from federation.protocol.secure_sum.layout import Layout, Ring32, Ring64
 from federation.protocol.secure_sum.masking import Mask, mask
-from federation.protocol.secure_sum.messages import OPENING_BYTES, Advertisement, read_answer
+from federation.protocol.secure_sum.messages import OPENING_BYTES, Advertisement, read_answer, read_survivors
 from federation.protocol.secure_sum.shamir import ELEMENT_BYTES, Recombination
 from federation.protocol.secure_sum.wire import Bytes, refused
 
@@ -58,6 +58,51 @@ class AwaitingAnswers:
     wide: Ring64 = field(repr=False)
     narrow: Ring32 = field(repr=False)
     answers: Mapping[int, bytes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def again(
+        cls,
+        ready: BatchReady,
+        *,
+        round_number: int,
+        layout: Layout,
+        model_hash: bytes,
+        announcement: Bytes,
+        wide: Ring64,
+        narrow: Ring32,
+    ) -> AwaitingAnswers:
+        """The phase as it was before the first answer, from what was stored of it.
+
+        Args:
+            ready: The batch.
+            round_number: One of its rounds.
+            layout: How many numbers every site sent.
+            model_hash: SHA-256 of the model that was sent to the sites, 32 bytes.
+            announcement: What was announced: the receipts of the survivors.
+            wide: ``[layout.words_64]``, the masked sum; changed in place.
+            narrow: ``[layout.words_32]``, likewise.
+
+        Raises:
+            InvalidInputError: If the batch is not for that round.
+            SecureSumRefusedError: If the announcement is of another round, attempt, model or layout.
+        """
+        ready.batch.position(round_number)
+        context = contexts.round_context(ready.agreement, holders=ready.holders, round_number=round_number)
+        receipts = read_survivors(announcement, context, terms=ready.terms)
+        sizes = (wide.size, narrow.size) == (layout.words_64, layout.words_32)
+        if not sizes or any((item.model_hash, item.layout) != (model_hash, layout) for item in receipts):
+            raise refused("other_model", "expected the masked sum of just this round, got another")
+        return cls(
+            ready=ready,
+            round_number=round_number,
+            layout=layout,
+            model_hash=model_hash,
+            context=context,
+            survivors=tuple(item.site for item in receipts),
+            digest=contexts.survivors_digest(bytes(announcement)),
+            wide=wide,
+            narrow=narrow,
+        )
 
     @property
     def _position(self) -> int:

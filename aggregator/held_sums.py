@@ -1,7 +1,7 @@
 """Running sums to which large updates are added a few at a time, so that a sum is read and written once for all of them.
 
-Axis: ``D`` numbers of a vector. Adding one float32 update moves 4 bytes of it and 16 of the float64 sum for every number; four
-together move 4 and 4. A sum that stays in the cache gains nothing, so small updates never wait.
+Axis: ``D`` numbers of a vector. Adding one float32 update moves 4 bytes of it and 16 of the float64 sum for every number; eight
+together move 4 and 2 each. A sum that stays in the cache gains nothing, so small updates never wait.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from federation.algorithms.fedavg import Vector
 
 HELD_BYTES: Final = 2**28
 """Of updates that wait, at most: 256 MiB, whatever the number of sites and the length of an update."""
-_HELD_UPDATES: Final = 4
-"""At most: the sum's share of the bytes is then as small as the update's, and more gain little."""
+_HELD_UPDATES: Final = 8
+"""At most: the sum's share of the bytes is then half of the update's own, and more gain nothing that can be measured."""
 _WORTH_HOLDING: Final = 2**19
 """Numbers of a vector, at least: below, the sum is in the cache and comes from there as fast."""
 
@@ -25,7 +25,7 @@ _WORTH_HOLDING: Final = 2**19
 class HeldSums:
     """Weighted sums under names. What is seen from outside is always the sum of everything added so far, in its order.
 
-    Updates wait until there are four, or until one more would exceed ``held_bytes``; reading the sums adds what waits. Memory is
+    Updates wait until there are eight, or until one more would exceed ``held_bytes``; reading the sums adds what waits. Memory is
     the sums, at most ``held_bytes`` of updates and a block for each thread.
 
     Args:
@@ -42,9 +42,9 @@ class HeldSums:
         self._waiting: dict[str, list[Term]] = {}
 
     @property
-    def names(self) -> frozenset[str]:
+    def names(self) -> set[str]:
         """Of the vectors; empty before the first."""
-        return frozenset(self._totals) | frozenset(self._waiting)
+        return {*self._totals, *self._waiting}
 
     def add(self, vectors: Mapping[str, FloatVector], *, weight: float, may_wait: bool = False) -> None:
         """``sum += weight * vector`` in float64, under every name.

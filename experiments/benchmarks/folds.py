@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aggregator.folding import WeightedFold
 from experiments.benchmarks.alternation import take_turns
 from experiments.benchmarks.benches import Bench, Effort, Found
+from experiments.benchmarks.fold_parts import PARTS, parts_of_a_fold
 from experiments.benchmarks.records import Figure, Measurement
 from federation.errors import InternalError
 from federation.privacy.randomness import seeded_streams
@@ -20,8 +21,8 @@ from federation.privacy.randomness import seeded_streams
 SIZE: Final = 10_000_000
 _QUICK_SIZE: Final = 1_000_000
 UPDATES: Final = 10
-SHARING: Final = 4
-"""Updates of one pass over the sum in the stricter floor."""
+SHARING: Final = 6
+"""Updates of one pass over the sum in the stricter floor: as many of this size as the fold lets wait."""
 MANY_UPDATES: Final = 200
 _MEMORY_SIZE: Final = 1_000_000
 
@@ -50,9 +51,11 @@ def _run(effort: Effort) -> Found:
         "least": bytes_of_a_fold(updates, sharing=SHARING),
         "numpy": in_place(updates),
         "flower": flower_aggregate(updates),
+        **parts_of_a_fold(updates),
     }
     taken = take_turns(ways, repetitions=effort.turns, units=UPDATES)
-    work = f"folding an update of {size:.0e} float32 parameters".replace("e+0", "e")
+    number = f"{size:.0e}".replace("e+0", "e")
+    work = f"folding an update of {number} float32 parameters"
     one, all_cores = f"{work}, one thread", f"{work}, all cores"
     pairs = (
         ("fold_memory_speed", f"{one} / its bytes at memory speed, one update after another", "ours", "memory"),
@@ -66,6 +69,10 @@ def _run(effort: Effort) -> Found:
         ("fold_numpy", f"{one} / adding it in place to a float32 vector with NumPy", "ours", "numpy"),
         ("fold_flower", f"{all_cores}, as a round does it / Flower's FedAvg aggregation", "cores", "flower"),
         ("fold_flower_one_thread", f"{one} / Flower's FedAvg aggregation", "ours", "flower"),
+        *(
+            (f"fold_part_{part}", f"{words.format(number)}, one thread / Flower's FedAvg aggregation", part, "flower")
+            for part, words in PARTS.items()
+        ),
     )
     return Found(
         measurements=[

@@ -14,7 +14,7 @@ from federation.errors import TransportError
 
 LARGE = 2**19 + 77
 """Long enough to wait."""
-WEIGHTS = [1.0, 1 / 3, 20.0, 0.1, 3.0, 1.0, 7.0]
+WEIGHTS = [1.0, 1 / 3, 20.0, 0.1, 3.0, 1.0, 7.0, 0.7, 1.0, 11.0]
 
 
 @cache
@@ -38,7 +38,7 @@ def folded(fold: WeightedFold, number: int) -> WeightedFold:
     return fold
 
 
-@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 8, 9, 10])
 @pytest.mark.parametrize("held_bytes", [0, 4 * LARGE, 8 * LARGE, 12 * LARGE + 1, HELD_BYTES])
 def test_updates_that_wait_give_the_plain_sum_bit_for_bit(number, held_bytes):
     fold = folded(WeightedFold(LARGE, held_bytes=held_bytes), number)
@@ -121,7 +121,7 @@ def test_sums_that_are_put_in_replace_what_was_there():
     assert set(fold.sums["update"]) == {3.0}
 
 
-@pytest.mark.parametrize(("held_bytes", "most"), [(0, 1), (8 * LARGE - 1, 1), (8 * LARGE, 2), (HELD_BYTES, 4)])
+@pytest.mark.parametrize(("held_bytes", "most"), [(0, 1), (8 * LARGE - 1, 1), (8 * LARGE, 2), (HELD_BYTES, 8)])
 def test_memory_is_the_sum_and_a_bounded_number_of_updates_whatever_the_number_of_sites(held_bytes, most):
     def peak(sites: int) -> int:
         fold = WeightedFold(LARGE, threads=1, held_bytes=held_bytes)
@@ -134,7 +134,7 @@ def test_memory_is_the_sum_and_a_bounded_number_of_updates_whatever_the_number_o
             tracemalloc.stop()
 
     block = 2**19
-    few, many = peak(8), peak(40)
+    few, many = peak(10), peak(40)
     assert (8 + 4 * most) * LARGE <= few < (8 + 4 * most) * LARGE + block
     assert many < few + block // 8
 

@@ -11,8 +11,8 @@ from aggregator.folding import WeightedFold
 from aggregator.running_sums import FloatVector
 from experiments.benchmarks import folds
 from experiments.benchmarks.benches import Effort
+from experiments.benchmarks.fold_parts import PARTS, parts_of_a_fold
 from experiments.benchmarks.folds import (
-    SHARING,
     UPDATES,
     bytes_of_a_fold,
     flower_aggregate,
@@ -35,9 +35,15 @@ def test_every_way_of_folding_runs() -> None:
         bytes_of_a_fold(updates),
         bytes_of_a_fold(updates, sharing=4),
         in_place(updates),
+        *parts_of_a_fold(updates).values(),
     ):
         assert work() is None
     assert flower_aggregate(updates)() is None
+
+
+def test_every_part_has_words() -> None:
+    assert list(parts_of_a_fold([np.ones(10, dtype=np.float32)])) == list(PARTS)
+    assert all("{}" in words for words in PARTS.values())
 
 
 def test_no_two_sites_share_an_update() -> None:
@@ -47,17 +53,17 @@ def test_no_two_sites_share_an_update() -> None:
 
 
 def test_the_fold_is_measured_against_all_its_floors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folds, "_QUICK_SIZE", 1000)
+    monkeypatch.setattr(folds, "_QUICK_SIZE", 2**16)
     found = fold_benches()[0].run(Effort(quick=True))
     assert [item.name for item in found.measurements] == [
         "fold_memory_speed", "fold_least_memory_speed", "fold_cores_memory_speed", "fold_numpy", "fold_flower",
-        "fold_flower_one_thread",
+        "fold_flower_one_thread", *(f"fold_part_{part}" for part in PARTS),
     ]  # fmt: skip
 
 
 def test_memory_does_not_grow_with_the_sites() -> None:
     few, many, growth = fold_memory(size=LARGE)
-    assert few.value > (8 + 4 * SHARING) * LARGE, "the sum, and the updates that are added together"
+    assert few.value > (8 + 4 * 8) * LARGE, "the sum, and the updates that are added together"
     assert growth.value == pytest.approx(many.value / few.value, abs=1e-3)
     assert growth.value < 1.05
 

@@ -36,6 +36,7 @@ class Goal:
 
 _MLP = "round, 10 sites x 2,000 records, MLP 30-64-1"
 _CNN = "round, 10 sites x 2,000 images, CNN"
+_PRIVATE_CNN = "round, 10 sites x 1,000 images, CNN, DP-SGD"
 _STEP: Final = {"mlp": "MLP 30-64-1", "wide_mlp": "MLP of 10⁶ parameters", "cnn": "CNN of 10⁵ parameters"}
 _STEP_MOST: Final = {"mlp": 1.3, "wide_mlp": 1.7, "cnn": 1.8}
 _EXACT: Final = (
@@ -72,8 +73,8 @@ GOALS: Final = (
     Goal("cnn_round_bare", _CNN, "bare PyTorch loop on both cores", 1.0),
     Goal("cnn_round_pfl", _CNN, "pfl", 1.0),
     Goal("cnn_round_flower", _CNN, "Flower simulation (Ray)", 1.0),
-    Goal("private_cnn_round_opacus", f"{_CNN}, DP-SGD", "Opacus hooks in a bare loop on both cores", 1.0),
-    Goal("private_cnn_round_flower", f"{_CNN}, DP-SGD", "Flower simulation (Ray) with Opacus hooks", 1.0),
+    Goal("private_cnn_round_opacus", _PRIVATE_CNN, "Opacus hooks in a bare loop on both cores", 1.0),
+    Goal("private_cnn_round_flower", _PRIVATE_CNN, "Flower simulation (Ray) with Opacus hooks", 1.0),
     Goal(
         "whole_simulation_flower",
         "whole `cohortium simulate` process",

@@ -26,7 +26,8 @@ $warning## How it is measured
 
 - **In turns.** Ways of doing the same work run A B C, A B C, ... A ratio is taken within a turn; the median of these
   ratios counts, and their smallest and largest are its range. What slows the machine down for all of them cancels;
-  times are a hint.
+  times are a hint. A way that takes longer than five seconds for a turn of private steps is in three turns only, and a
+  race begins no turn that would end after five minutes.
 - **The same work.** Whole simulations start from the same parameters and take the same patients in the same order.
   Each leaves its final parameters; a way whose loss differs from the others' is left out by name
   ([below](#same-work)). Private ways draw and add noise on their own, so only their losses can agree.

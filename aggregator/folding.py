@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from aggregator.held_sums import HELD_BYTES, HeldSums
 from aggregator.robust_rules import combine
-from aggregator.running_sums import FloatVector, add_weighted, set_weighted
+from aggregator.running_sums import FloatVector
 from aggregator.update_checks import reason_against_update, within_bound
 from aggregator.update_rows import UpdateRows
 from federation.algorithms.fedavg import Vector
@@ -28,10 +29,11 @@ class WeightedFold:
     Args:
         num_parameters: Length of every vector.
         threads: That add a large vector, at most; ``None``: as many as there are cores. The result is the same bit for bit.
+        held_bytes: Of updates that may wait to be added together; see :class:`~aggregator.held_sums.HeldSums`. The result is the
+            same bit for bit.
     """
 
     num_parameters: int
-    sums: dict[str, Vector] = field(default_factory=dict)
     total_weight: float = 0.0
     contributors: list[str] = field(default_factory=list)
     dropouts: dict[str, str] = field(default_factory=dict)
@@ -40,34 +42,49 @@ class WeightedFold:
     threads: int | None = None
     unopened: str = ""
     """Secure aggregation only: why there is no sum; empty if there is one."""
+    held_bytes: int = HELD_BYTES
+
+    def __post_init__(self) -> None:
+        self._sums = HeldSums(self.num_parameters, threads=self.threads, held_bytes=self.held_bytes)
+
+    @property
+    def sums(self) -> dict[str, Vector]:
+        """Name to weighted sum ``[num_parameters]`` of everything that was added so far. What waits is added first."""
+        return self._sums.totals()
+
+    @sums.setter
+    def sums(self, totals: Mapping[str, Vector]) -> None:
+        self._sums.replace(totals)
 
     def excludes(self, site: str, arrays: Arrays) -> bool:  # noqa: ARG002 - part of the behaviour
         """Whether an update is left out before it is folded; it is then in ``exclusions``. A plain sum takes what it can."""
         return False
 
-    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
-        """Fold one site's vectors in and forget them: ``sum += weight * vector`` in float64.
+    def add(
+        self, site: str, contribution: Mapping[str, FloatVector], *, weight: float, handed_over: bool = False
+    ) -> None:
+        """Fold one site's vectors in: ``sum += weight * vector`` in float64. Sites are added in the order of the calls.
 
         Args:
             site: Whose they are.
             contribution: ``[num_parameters]`` each, finite.
             weight: Of the roster.
+            handed_over: Nobody changes the vectors any more, as with what was read from a message. Large ones may then wait,
+                without a copy, and are added together with the next. Otherwise they are read now and forgotten.
 
         Raises:
-            TransportError: If a vector has the wrong length or the names differ from those of the other sites.
+            TransportError: If a vector has the wrong length or the names differ from those of the other sites. Then nothing of the
+                contribution is in the sums.
         """
         names = set(contribution)
-        if self.sums and names != set(self.sums):
-            raise TransportError(f"expected contributions {sorted(self.sums)} of every site, got {sorted(names)}")
+        if self._sums.names and names != self._sums.names:
+            raise TransportError(
+                f"expected contributions {sorted(self._sums.names)} of every site, got {sorted(names)}"
+            )
         for name, vector in contribution.items():
             if vector.shape != (self.num_parameters,):
                 raise TransportError(f"expected {self.num_parameters} numbers in {name!r}, got {vector.shape}")
-        for name, vector in contribution.items():
-            if name in self.sums:
-                add_weighted(self.sums[name], vector, weight=weight, threads=self.threads)
-            else:
-                self.sums[name] = np.empty(self.num_parameters)
-                set_weighted(self.sums[name], vector, weight=weight, threads=self.threads)
+        self._sums.add(contribution, weight=weight, may_wait=handed_over)
         self.total_weight += weight
         self.contributors.append(site)
 
@@ -93,7 +110,14 @@ class SiteLevelFold(WeightedFold):
         self._sum = SiteLevelSum(privacy, num_sites=num_sites, num_parameters=num_parameters)
         self._streams = streams
 
-    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
+    def add(
+        self,
+        site: str,
+        contribution: Mapping[str, FloatVector],
+        *,
+        weight: float,
+        handed_over: bool = False,  # noqa: ARG002 - it is copied in any case
+    ) -> None:
         """Clip one site's update and fold it in. Its weight is that of every other site.
 
         Raises:
@@ -133,7 +157,14 @@ class RobustFold(WeightedFold):
             self.exclusions[site] = reason
         return reason is not None
 
-    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
+    def add(
+        self,
+        site: str,
+        contribution: Mapping[str, FloatVector],
+        *,
+        weight: float,
+        handed_over: bool = False,  # noqa: ARG002 - it is copied in any case
+    ) -> None:
         """Keep one update that passed the checks."""
         self._rows.append(site, within_bound(contribution["update"].astype(np.float64), self._spec), weight=weight)
         self.total_weight += weight

@@ -1,7 +1,8 @@
 """One round seen from the centre: ask, fold each reply into a running sum as it arrives, count who contributed.
 
-Whatever the number of sites, one sum of one model's size is held. A site that refuses, vanishes or answers something the
-manifest does not allow is a drop-out with a reason code; below the quorum the study stops.
+Whatever the number of sites, one sum of one model's size is held, and at most 256 MiB of updates that are added together. A site
+that refuses, vanishes or answers something the manifest does not allow is a drop-out with a reason code; below the quorum the
+study stops.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def collect_updates(  # noqa: PLR0913 - the parts of a round, all keyword-only b
                 keeper.accept(reply.site, head)
             received = received_arrays(envelope, manifest.compression, num_parameters=len(parameters))
             if not fold.excludes(reply.site, received):
-                fold.add(reply.site, contribution_of(received), weight=manifest.entry(reply.site).weight)
+                weight = manifest.entry(reply.site).weight
+                fold.add(reply.site, contribution_of(received), weight=weight, handed_over=True)
         except CohortiumError as failure:
             fold.dropouts[reply.site] = dropout_reason(reply, failure)
     check_quorum(

@@ -1,14 +1,16 @@
-"""Adding a vector to a running sum in place: a block of coordinates at a time, on every core.
+"""Adding vectors to a running sum in place: a block of coordinates at a time, on every core.
 
 Float32 goes in and float64 is kept. A block is widened, multiplied by its weight and added while it is in the cache, so that no
-copy of a model is made; NumPy gives up the interpreter's lock meanwhile. A coordinate belongs to one block and is computed in one
-way, so neither the blocks nor the number of threads can change a bit of the result.
+copy of a model is made; NumPy gives up the interpreter's lock meanwhile. Vectors that are added together share one pass: each block
+of the sum comes from memory and goes back once for all of them. A coordinate belongs to one block, and its terms are added to it
+one after another in their order, so neither the blocks nor the number of threads nor how many vectors share a pass can change a bit
+of the result.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from federation.algorithms.fedavg import Vector
 
 FloatVector = NDArray[np.float32] | NDArray[np.float64]
+Term = tuple[FloatVector, float]
+"""Values ``[D]`` and the weight that they are multiplied by."""
 
 _BLOCK: Final = 2**15
 """Numbers: their products take 256 KiB, which stay in the cache beside the sum's own."""
@@ -27,41 +31,27 @@ _MOST_THREADS: Final = 8
 """More than these only wait for memory."""
 
 
-def add_weighted(total: Vector, values: FloatVector, *, weight: float, threads: int | None = None) -> None:
-    """``total += weight * values``, each product and each sum rounded to float64.
+def add_weighted(total: Vector, terms: Sequence[Term], *, starts: bool = False, threads: int | None = None) -> None:
+    """``total += weight * values`` for one term after another, each product and each sum rounded to float64.
 
     Args:
         total: ``[D]``, changed in place.
-        values: ``[D]``.
-        weight: Of the values.
+        terms: Values ``[D]`` and their weight, in the order of addition.
+        starts: ``total`` holds nothing yet: the first product is put there, so that a negative zero stays one.
         threads: At most; ``None``: as many as there are cores.
     """
+    first, rest = (terms[:1], terms[1:]) if starts else ((), terms)
 
     def work(start: int, stop: int) -> None:
         product = np.empty(min(_BLOCK, stop - start))
-        for first in range(start, stop, _BLOCK):
-            last = min(first + _BLOCK, stop)
-            block = product[: last - first]
-            _multiply(values[first:last], weight, out=block)
-            np.add(total[first:last], block, out=total[first:last])
-
-    _shared_out(work, len(total), threads)
-
-
-def set_weighted(total: Vector, values: FloatVector, *, weight: float, threads: int | None = None) -> None:
-    """``total = weight * values``: the first of a sum, so that a negative zero stays one.
-
-    Args:
-        total: ``[D]``, overwritten.
-        values: ``[D]``.
-        weight: Of the values.
-        threads: As :func:`add_weighted`.
-    """
-
-    def work(start: int, stop: int) -> None:
-        for first in range(start, stop, _BLOCK):
-            last = min(first + _BLOCK, stop)
-            _multiply(values[first:last], weight, out=total[first:last])
+        for begin in range(start, stop, _BLOCK):
+            end = min(begin + _BLOCK, stop)
+            block, summed = product[: end - begin], total[begin:end]
+            for values, weight in first:
+                _multiply(values[begin:end], weight, out=summed)
+            for values, weight in rest:
+                _multiply(values[begin:end], weight, out=block)
+                np.add(summed, block, out=summed)
 
     _shared_out(work, len(total), threads)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from experiments.benchmarks.records import Measurement
 from federation.checks import positive
+
+TURNS_OF_SLOW_WAYS: Final = 3
 
 Work = Callable[[], float | None]
 """Does the work once. Returns the seconds of the part that counts, or ``None`` if all of it does."""
@@ -61,6 +65,7 @@ def take_turns(
     *,
     repetitions: int,
     units: int = 1,
+    slow_seconds: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, tuple[float, ...]]:
     """Run every way once, then every way again, and so on.
@@ -69,10 +74,12 @@ def take_turns(
         ways: Name to work.
         repetitions: Turns that count; one more before them warms up.
         units: How many units one call does.
+        slow_seconds: A way whose warm-up took longer is in the first three turns only, so that one slow peer does not take all the
+            time of a measurement.
         clock: Seconds.
 
     Returns:
-        Seconds per unit of each way, turn by turn.
+        Seconds per unit of each way, turn by turn; see :func:`of_both`.
 
     Raises:
         InvalidInputError: If ``repetitions`` is not positive.
@@ -84,5 +91,17 @@ def take_turns(
         seconds = work()
         return (clock() - started if seconds is None else seconds) / units
 
-    turns = [{name: timed(work) for name, work in ways.items()} for _ in range(repetitions + 1)][1:]
-    return {name: tuple(turn[name] for turn in turns) for name in ways}
+    slow = {name for name, work in ways.items() if timed(work) * units > slow_seconds}
+    turns = [
+        {name: timed(work) for name, work in ways.items() if number < TURNS_OF_SLOW_WAYS or name not in slow}
+        for number in range(repetitions)
+    ]
+    return {name: tuple(turn[name] for turn in turns if name in turn) for name in ways}
+
+
+def of_both(
+    taken: Mapping[str, tuple[float, ...]], one: str, other: str
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The seconds of two ways, of the turns that both took: the first ones."""
+    number = min(len(taken[one]), len(taken[other]))
+    return taken[one][:number], taken[other][:number]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from aggregator.folding import WeightedFold
 from experiments.benchmarks.alternation import take_turns
 from experiments.benchmarks.benches import Bench, Effort, Found
+from experiments.benchmarks.fold_parts import PARTS, parts_of_a_fold
 from experiments.benchmarks.records import Figure, Measurement
+from federation.errors import InternalError
 from federation.privacy.randomness import seeded_streams
 
 SIZE: Final = 10_000_000
 _QUICK_SIZE: Final = 1_000_000
 UPDATES: Final = 10
+SHARING: Final = 6
+"""Updates of one pass over the sum in the stricter floor: as many of this size as the fold lets wait."""
 MANY_UPDATES: Final = 200
 _MEMORY_SIZE: Final = 1_000_000
 
@@ -39,76 +43,100 @@ def fold_benches() -> tuple[Bench, ...]:
 
 def _run(effort: Effort) -> Found:
     size = _QUICK_SIZE if effort.quick else SIZE
-    update = seeded_streams(1, provenance="synthetic").stream("update").standard_normal(size, dtype=np.float32)
+    updates = updates_of_sites(size)
     ways = {
-        "ours": our_fold(update, threads=1),
-        "cores": our_fold(update, threads=None),
-        "memory": bytes_of_a_fold(update),
-        "numpy": in_place(update),
-        "flower": flower_aggregate(update),
+        "ours": our_fold(updates, threads=1),
+        "cores": our_fold(updates, threads=None),
+        "memory": bytes_of_a_fold(updates),
+        "least": bytes_of_a_fold(updates, sharing=SHARING),
+        "numpy": in_place(updates),
+        "flower": flower_aggregate(updates),
+        **parts_of_a_fold(updates),
     }
     taken = take_turns(ways, repetitions=effort.turns, units=UPDATES)
-    ours = f"folding an update of {size:.0e} float32 parameters".replace("e+0", "e")
+    number = f"{size:.0e}".replace("e+0", "e")
+    work = f"folding an update of {number} float32 parameters"
+    one, all_cores = f"{work}, one thread", f"{work}, all cores"
     pairs = (
-        ("fold_memory_speed", f"{ours}, one thread / its bytes at memory speed", "ours", "memory"),
+        ("fold_memory_speed", f"{one} / its bytes at memory speed, one update after another", "ours", "memory"),
         (
-            "fold_cores_memory_speed",
-            f"{ours}, all cores / its bytes at the memory speed of one core",
-            "cores",
-            "memory",
+            "fold_least_memory_speed",
+            f"{one} / its bytes at memory speed where {SHARING} updates share a reading and writing of the sum",
+            "ours",
+            "least",
         ),
-        ("fold_numpy", f"{ours}, one thread / adding it in place to a float32 vector with NumPy", "ours", "numpy"),
-        ("fold_flower", f"{ours}, one thread / Flower's FedAvg arithmetic", "ours", "flower"),
+        ("fold_cores_memory_speed", f"{all_cores} / its bytes at the memory speed of one core", "cores", "memory"),
+        ("fold_numpy", f"{one} / adding it in place to a float32 vector with NumPy", "ours", "numpy"),
+        ("fold_flower", f"{all_cores}, as a round does it / Flower's FedAvg aggregation", "cores", "flower"),
+        ("fold_flower_one_thread", f"{one} / Flower's FedAvg aggregation", "ours", "flower"),
+        *(
+            (f"fold_part_{part}", f"{words.format(number)}, one thread / Flower's FedAvg aggregation", part, "flower")
+            for part, words in PARTS.items()
+        ),
     )
     return Found(
         measurements=[
-            Measurement(name=name, question=words, unit="update", ours_seconds=taken[one], floor_seconds=taken[other])
-            for name, words, one, other in pairs
+            Measurement(name=name, question=words, unit="update", ours_seconds=taken[way], floor_seconds=taken[other])
+            for name, words, way, other in pairs
         ]
     )
 
 
-def our_fold(update: Update, *, threads: int | None) -> Callable[[], None]:
-    """The fold of :data:`UPDATES` updates, its first one's allocation included, without the division at the end."""
+def updates_of_sites(size: int) -> list[Update]:
+    """One vector of its own for each of :data:`UPDATES` sites, so that no way finds an update in the cache."""
+    streams = seeded_streams(1, provenance="synthetic")
+    return [streams.stream("update", number).standard_normal(size, dtype=np.float32) for number in range(UPDATES)]
+
+
+def our_fold(updates: Sequence[Update], *, threads: int | None) -> Callable[[], None]:
+    """The fold as a round does it, the first update's allocation included, without the division at the end."""
 
     def work() -> None:
-        fold = WeightedFold(update.size, threads=threads)
-        for number in range(UPDATES):
-            fold.add(f"site-{number}", {"update": update}, weight=2.0)
+        fold = WeightedFold(updates[0].size, threads=threads)
+        for number, update in enumerate(updates):
+            fold.add(f"site-{number}", {"update": update}, weight=2.0, handed_over=True)
+        if set(fold.sums) != {"update"}:  # reading them adds what waits
+            raise InternalError("expected the sum of the updates and nothing else")
 
     return work
 
 
-def bytes_of_a_fold(update: Update) -> Callable[[], None]:
-    """As many bytes with as little arithmetic: every update read once, every float64 sum read and written once."""
-    total = np.zeros(update.size)
+def bytes_of_a_fold(updates: Sequence[Update], *, sharing: int = 1) -> Callable[[], None]:
+    """As many bytes with as little arithmetic: every update read once, the float64 sum read and written once.
+
+    Args:
+        updates: Read.
+        sharing: Updates for which the sum is read and written once.
+    """
+    total = np.zeros(updates[0].size)
 
     def work() -> None:
-        for _ in range(UPDATES):
+        for number, update in enumerate(updates):
             np.maximum.reduce(update)
-            np.add(total, 1.0, out=total)
+            if number % sharing == 0:
+                np.add(total, 1.0, out=total)
 
     return work
 
 
-def in_place(update: Update) -> Callable[[], None]:
+def in_place(updates: Sequence[Update]) -> Callable[[], None]:
     """What a script would write: a running sum in float32, which rounds at every addition."""
-    total = np.zeros_like(update)
+    total = np.zeros_like(updates[0])
 
     def work() -> None:
-        for _ in range(UPDATES):
+        for update in updates:
             np.add(total, update, out=total)
 
     return work
 
 
-def flower_aggregate(update: Update) -> Callable[[], None]:
-    """Flower's weighted mean of as many updates, all of which it holds."""
+def flower_aggregate(updates: Sequence[Update]) -> Callable[[], None]:
+    """Flower's weighted mean of the updates, all of which it holds."""
 
     def work() -> None:
         from flwr.server.strategy.aggregate import aggregate
 
-        aggregate([([update], 2) for _ in range(UPDATES)])
+        aggregate([([update], 2) for update in updates])
 
     return work
 
@@ -138,7 +166,7 @@ def _peak_bytes(number: int, size: int) -> int:
     try:
         fold = WeightedFold(size)
         for site in range(number):
-            fold.add(f"site-{site}", {"update": make()}, weight=1.0)
+            fold.add(f"site-{site}", {"update": make()}, weight=1.0, handed_over=True)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

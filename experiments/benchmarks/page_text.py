@@ -26,7 +26,8 @@ $warning## How it is measured
 
 - **In turns.** Ways of doing the same work run A B C, A B C, ... A ratio is taken within a turn; the median of these
   ratios counts, and their smallest and largest are its range. What slows the machine down for all of them cancels;
-  times are a hint.
+  times are a hint. A way that takes longer than five seconds for a turn of private steps is in three turns only, and a
+  race begins no turn that would end after five minutes.
 - **The same work.** Whole simulations start from the same parameters and take the same patients in the same order.
   Each leaves its final parameters; a way whose loss differs from the others' is left out by name
   ([below](#same-work)). Private ways draw and add noise on their own, so only their losses can agree.
@@ -38,8 +39,10 @@ $warning## How it is measured
   reads and encodes them and writes a report besides; Flower's side reads the same number of patients from one file.
 - **A private step** is what an agent calls: draw, gradients, clipping, noise from a cryptographic stream in whole
   grid steps, and its checks. Opacus' side has neither its samplers nor secure noise, which only makes it faster.
-- **Memory speed** is as many bytes with next to no arithmetic: every update read once, every sum in float64 read and
-  written once.
+- **Memory speed** is as many bytes with next to no arithmetic: every update read once, and for every update the sum in
+  float64 read and written once, on one core. Ours reads and writes the sum once for several updates that wait, at most
+  eight and 256 MiB; the stricter floor, `fold_least_memory_speed`, does so too. Every site's update is a vector of its own,
+  so that nobody finds one in the cache.
 - Programs of whole simulations run with the number of threads that the table below names; everything else on one.
 - Peers: a bare PyTorch loop; Opacus; Flower's simulation on Ray with two workers of one processor each; pfl-research
   (Granqvist et al. 2024) in one process; stock Flower's processes.
@@ -94,7 +97,7 @@ Read it so:
 - Bytes are float32 updates without compression, the request with the model included. Requests differ by site only in
   their headers.
 - Memory counts every request of a round: they are all written before the first is sent. The running sum itself is one
-  model in float64, whatever the number of sites.
+  model in float64, and at most 256 MiB of updates wait to be added to it, whatever the number of sites.
 - What Flower's processes, TLS, disks and networks add is not in it, nor what SuperLink keeps of messages in flight.
 - The work of keys and sealed shares grows with the square of the sites. A manifest takes at most $most_sites sites
   with secure aggregation; more would need sums of groups, which do not exist here.

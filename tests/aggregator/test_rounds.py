@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from aggregator import held_sums
 from aggregator.rounds import WeightedFold, collect_updates
 from aggregator.transport import SiteReply
 from federation.errors import QuorumError, TransportError
@@ -59,6 +60,21 @@ def test_order_of_arrival_does_not_change_a_bit():
     assert one.tobytes() == other.tobytes()
 
 
+def test_updates_that_wait_for_each_other_give_the_same_bits(monkeypatch):
+    study = manifest()
+    generator = np.random.default_rng(2)
+    answers = {site: reply(study, site, generator.normal(size=5).astype(np.float32)) for site in SITES}
+    at_once = collect(study, answers).means()["update"]
+    monkeypatch.setattr(held_sums, "_WORTH_HOLDING", 1)
+    assert collect(study, answers).means()["update"].tobytes() == at_once.tobytes()
+
+
+def test_what_is_read_from_a_message_is_nobody_elses():
+    content = reply(manifest(), "north")
+    update = read_envelope(content).arrays["update"]
+    assert not np.shares_memory(update, np.frombuffer(content, dtype=np.uint8))
+
+
 def test_every_site_is_asked_for_itself_with_the_broadcast():
     study = manifest()
     transport = Scripted({site: reply(study, site) for site in SITES})
@@ -68,6 +84,7 @@ def test_every_site_is_asked_for_itself_with_the_broadcast():
         assert set(envelope.arrays) == {"parameters", "algorithm/c"}
 
 
+@pytest.mark.parametrize("held_from", [1, 2**19], ids=["updates wait", "updates are added at once"])
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
@@ -83,7 +100,8 @@ def test_every_site_is_asked_for_itself_with_the_broadcast():
         ("extra array", "TransportError"),
     ],
 )
-def test_a_bad_reply_is_a_dropout_with_a_reason(bad, reason):
+def test_a_bad_reply_is_a_dropout_with_a_reason(bad, reason, held_from, monkeypatch):
+    monkeypatch.setattr(held_sums, "_WORTH_HOLDING", held_from)
     study = manifest(aggregation={"quorum": 2})
     made = {
         "wrong length": lambda: reply(study, "south", np.ones(1, dtype=np.float32)),

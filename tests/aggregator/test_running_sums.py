@@ -1,4 +1,4 @@
-"""Sums in place are the plain sums, bit for bit, on any number of threads, and need no copy of a model."""
+"""Sums in place are the plain sums, bit for bit, on any number of threads and however many share a pass; no copy of a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aggregator.folding import WeightedFold
-from aggregator.running_sums import add_weighted, is_finite, set_weighted
+from aggregator.running_sums import add_weighted, is_finite
 
 LARGE = 4 * 2**19 + 12_345
 """Enough for four threads, and no multiple of a block."""
@@ -35,13 +35,33 @@ def test_a_fold_is_the_plain_sum_in_float64_bit_for_bit(size, threads):
 
 def test_float64_contributions_are_summed_as_they_are():
     total, values = np.zeros(7), np.random.default_rng(1).normal(size=7)
-    add_weighted(total, values, weight=0.1)
+    add_weighted(total, [(values, 0.1)])
     assert total.tobytes() == (np.zeros(7) + 0.1 * values).tobytes()
+
+
+@pytest.mark.parametrize("starts", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_vectors_that_share_a_pass_are_added_in_their_order_bit_for_bit(starts, threads):
+    terms = [(drawn(LARGE, seed), weight) for seed, weight in enumerate([1 / 3, 1.0, 7.0, 0.1])]
+    together, apart = np.ones(LARGE), np.ones(LARGE)
+    add_weighted(together, terms, starts=starts, threads=threads)
+    for number, term in enumerate(terms):
+        add_weighted(apart, [term], starts=starts and number == 0, threads=1)
+    assert together.tobytes() == apart.tobytes()
+    backwards = np.ones(LARGE)
+    add_weighted(backwards, terms[::-1], starts=starts)
+    assert backwards.tobytes() != apart.tobytes(), "the order must matter, or this test shows nothing"
+
+
+def test_a_sum_of_nothing_changes_nothing():
+    total = np.ones(3)
+    add_weighted(total, [])
+    assert total.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_the_first_of_a_sum_keeps_the_sign_of_zero():
     total = np.ones(2)
-    set_weighted(total, np.array([-0.0, 0.0], dtype=np.float32), weight=3.0)
+    add_weighted(total, [(np.array([-0.0, 0.0], dtype=np.float32), 3.0)], starts=True)
     assert np.signbit(total).tolist() == [True, False]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from experiments.benchmarks.alternation import Comparison, measure, take_turns
+from experiments.benchmarks.alternation import Comparison, measure, of_both, take_turns
 from federation.errors import InvalidInputError
 
 
@@ -33,6 +35,29 @@ def test_more_than_two_ways_take_turns_in_their_order() -> None:
     taken = take_turns(ways, repetitions=1)
     assert calls == ["one", "two", "three"] * 2
     assert {name: len(seconds) for name, seconds in taken.items()} == dict.fromkeys(ways, 1)
+
+
+def test_a_slow_way_is_in_the_first_turns_only() -> None:
+    calls: list[str] = []
+
+    def way(name: str, seconds: float) -> Callable[[], float]:
+        def work() -> float:
+            calls.append(name)
+            return seconds + len(calls) / 1000
+
+        return work
+
+    ways = {"quick": way("quick", 2.0), "slow": way("slow", 20.0)}
+    taken = take_turns(ways, repetitions=5, units=10, slow_seconds=5.0)
+    assert calls == ["quick", "slow"] * 4 + ["quick"] * 2
+    assert of_both(taken, "quick", "slow") == (taken["quick"][:3], taken["slow"])
+    assert of_both(taken, "slow", "quick") == (taken["slow"], taken["quick"][:3])
+    assert taken["quick"] == pytest.approx([0.2003, 0.2005, 0.2007, 0.2009, 0.201])
+
+
+def test_no_way_is_slow_where_nobody_says_so() -> None:
+    taken = take_turns({"slow": lambda: 1e9}, repetitions=5)
+    assert len(taken["slow"]) == 5
 
 
 @pytest.mark.parametrize("repetitions", [0, -1])

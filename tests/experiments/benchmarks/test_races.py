@@ -64,6 +64,16 @@ def test_ways_take_turns_and_the_median_round_counts() -> None:
     assert distances["flower"] == pytest.approx(0.001, rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("turn_seconds", "turns"), [(1.0, 3), (100.0, 3), (101.0, 2), (150.0, 2), (151.0, 1), (5000.0, 1)]
+)
+def test_no_turn_begins_that_would_end_after_five_minutes(turn_seconds: float, turns: int) -> None:
+    runner = _Runner({_OURS: 1.0, "bare": 4.0, "pfl": 5.0, "flower": 10.0})
+    found = run_race(_RACE, Effort(), runner, clock=lambda: len(runner.calls) / 4 * turn_seconds)
+    assert runner.calls == [_OURS, "bare", "pfl", "flower"] * turns
+    assert all(len(item.ours_seconds) == turns for item in found.measurements)
+
+
 def test_a_way_that_is_not_there_is_asked_once_and_named() -> None:
     runner = _Runner({_OURS: 1.0, "bare": 4.0, "flower": 10.0})
     found = run_race(_RACE, Effort(repetitions=3), runner)

@@ -90,7 +90,7 @@ class KernelGradients:
         self._model, self._network, self._theta, self._dataset = model, network, theta, dataset
         self._task: Objective = task
         self._grid_bits = grid_bits
-        self._lends_sums = lends_sums
+        self._lent = kept_memory("clipped sum", network.num_parameters).unsqueeze(0) if lends_sums else None
         self._records = min(LONGEST_PASS, max(SHORTEST_PASS, pass_records))
         self._features = torch.zeros((1, self._records, dataset.features.shape[1]))
         self._outcomes = torch.zeros((1, self._records))
@@ -111,9 +111,9 @@ class KernelGradients:
         Returns:
             ``[D]`` whole grid steps, see :mod:`federation.privacy.clipping`.
         """
-        size = self._network.num_parameters
-        flat = kept_memory("clipped sum", size) if self._lends_sums else torch.empty(size, dtype=torch.float64)
-        total = flat.unsqueeze(0)
+        total = self._lent
+        if total is None:
+            total = torch.empty((1, self._network.num_parameters), dtype=torch.float64)
         bound = working_norm(clipping_norm, num_parameters=self._network.num_parameters, grid_bits=self._grid_bits)
         apart: list[IndexArray] = []
         is_first = True

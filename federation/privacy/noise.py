@@ -29,8 +29,6 @@ LONGEST_BLOCK: Final = 2 * _PAIRS
 """Normals of one block: a block's first half is made of the cosines, its second half of the sines."""
 _DISCARDED_BITS: Final = np.uint64(12)
 """A 64-bit word keeps its upper 52 bits, the fraction of a float64."""
-_BLOCKS_AT_ONCE: Final = 4
-"""Fewer are more calls, more leave the caches."""
 _ONE: Final = np.uint64(0x3FF0_0000_0000_0000)
 """Sign and exponent of a float64 from 1 to below 2."""
 
@@ -60,7 +58,7 @@ class StepNoise:
         num_steps: Of the round; more may be asked for.
     """
 
-    __slots__ = ("_even", "_made", "_next", "_size", "_spare", "_stream", "_to_come")
+    __slots__ = ("_even", "_made", "_next", "_size", "_spare", "_stream", "_to_come", "rounded")
 
     def __init__(self, stream: KeyStream, *, size: int, num_steps: int) -> None:
         self._stream, self._size = stream, size
@@ -70,6 +68,7 @@ class StepNoise:
         self._made = torch.empty((ahead, self._even), dtype=torch.float64)
         self._spare = torch.empty((ahead, self._even // 2), dtype=torch.float64)
         self._next = ahead
+        self.rounded: Final = None if ahead else kept_memory("released", size, dtype=torch.float32)
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
         """(first coordinate, its normals) of the next step. A block may be changed, and is overwritten later.
@@ -110,20 +109,21 @@ def _normal_blocks(size: int, *, generator: Noise) -> Iterator[tuple[int, FloatA
 
 
 def _blocks_of(stream: KeyStream, size: int) -> Iterator[tuple[int, FloatArray]]:
-    """Some blocks are made by the same calls, and go as one."""
     even = size + size % 2
-    buffer = kept_memory("normals", min(even, _BLOCKS_AT_ONCE * LONGEST_BLOCK))
+    buffer = kept_memory("normals", min(even, LONGEST_BLOCK))
     spare = kept_memory("half of the normals", buffer.numel() // 2)
-    start = 0
-    while start < size:
-        blocks = min(_BLOCKS_AT_ONCE, (even - start) // LONGEST_BLOCK)
-        length = LONGEST_BLOCK if blocks else even - start
-        made = buffer[: max(1, blocks) * length]
-        shaped = made.view(-1, length)
-        write_uniforms(stream, made)
-        write_normals(shaped, out=shaped, spare=spare[: made.numel() // 2].view(-1, length // 2))
-        yield start, made.numpy()
-        start += made.numel()
+    for start in range(0, size, LONGEST_BLOCK):
+        block = buffer[: even - start]
+        write_uniforms(stream, block)
+        write_normals(block, out=block, spare=spare[: block.numel() // 2])
+        yield start, block.numpy()
+
+
+def uniform_words(stream: KeyStream, count: int) -> torch.Tensor:
+    """The stream's next words as :func:`write_uniforms` makes numbers of them: ``[count]`` float64."""
+    uniforms = torch.empty(count, dtype=torch.float64)
+    write_uniforms(stream, uniforms)
+    return uniforms
 
 
 def write_uniforms(stream: KeyStream, out: torch.Tensor) -> None:
@@ -195,13 +195,12 @@ def noisy_mean(patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: 
         generator: A cryptographic stream.
 
     Returns:
-        ``[D]`` in units of the gradient, float64. Of a round's :class:`StepNoise` float32, which is what parameters are, and the
-        caller's until the next step only.
+        ``[D]`` in units of the gradient, float64; of a :class:`StepNoise` of many coordinates rounded to float32, which is what
+        parameters are, and the caller's until the next step only.
     """
     size = patient_sum.size
-    if isinstance(generator, StepNoise):
-        released = kept_memory("released", size, dtype=torch.float32)
-    else:
+    released = generator.rounded if isinstance(generator, StepNoise) else None
+    if released is None:
         released = torch.empty(size, dtype=torch.float64)
     factor = grid_step(mechanism.clipping_norm) / mechanism.divisor
     for start, block in _normal_blocks(size, generator=generator):

@@ -3,7 +3,7 @@
 Each draw is a Box-Muller normal of two 52-bit uniforms of the ChaCha20 key-stream, rounded to the grid *before* it
 meets the sum of the patients. The gaps between the floating-point normals (Mironov 2012; Jin et al. 2022, arXiv
 2112.05307) are some 2**25 times finer than a grid step and vanish in the rounding, and what is released is the sum of
-two whole numbers. Beyond 8.4 standard deviations, a probability below 1e-16 a coordinate, nothing is drawn.
+two whole numbers. Beyond 8.5 standard deviations, a probability below 1e-16 a coordinate, nothing is drawn.
 """
 
 from __future__ import annotations

@@ -118,11 +118,7 @@ def _figures(run: Benchmarks) -> str:
 
     return _table(
         ("figure", "what", "value"),
-        (
-            (f"`{item.name}`", item.question, value(item.value, item.unit))
-            for item in run.figures
-            if not is_part(item)
-        ),
+        ((f"`{item.name}`", item.question, value(item.value, item.unit)) for item in run.figures if not is_part(item)),
     )
 
 

@@ -34,7 +34,19 @@ from federation.privacy.sampling import poisson_sample
 from federation.privacy.summation import clipping_factors, cut_to_grid
 from site_client.kernel_step import pass_length
 
-_CALLED: Final = ("draw", "forward", "backward", "norms", "sums", "cut", "key_stream", "transform", "noise", "apply", "round")
+_CALLED: Final = (
+    "draw",
+    "forward",
+    "backward",
+    "norms",
+    "sums",
+    "cut",
+    "key_stream",
+    "transform",
+    "noise",
+    "apply",
+    "round",
+)
 _WITHIN_NOISE: Final = ("key_stream", "transform")
 
 
@@ -117,7 +129,7 @@ class _Step:
 
 
 def part_works(workload: Workload) -> dict[str, Work]:
-    """Each part of :data:`~experiments.benchmarks.parts_table.PARTS` that can be called by itself, as often as there are steps; and ``noise`` as a whole."""
+    """Each part that can be called by itself, as often as there are steps; and ``noise`` as a whole."""
     model = empty_model(workload)
     load(model, initial_parameters(model, seed=0))
     _, flat = flat_copy(model)

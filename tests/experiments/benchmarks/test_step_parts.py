@@ -46,7 +46,9 @@ def test_every_part_can_be_done_again_and_again() -> None:
 def test_key_stream_and_normals_are_of_as_many_numbers_as_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     original = step_parts.write_uniforms
-    monkeypatch.setattr(step_parts, "write_uniforms", lambda stream, out: (made.append(out.numel()), original(stream, out)))
+    monkeypatch.setattr(
+        step_parts, "write_uniforms", lambda stream, out: (made.append(out.numel()), original(stream, out))
+    )
     for steps in (1, 5):
         works = part_works(_WORK.model_copy(update={"steps": steps}))
         made.clear()

@@ -94,7 +94,12 @@ def close(found: Tensor, expected: Tensor) -> bool:
 
 def test_pooling_before_a_rectifier_is_pooling_after_it() -> None:
     module = nn.Sequential(
-        nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48, 1)
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(48, 1),
     )
     network = stacked_network(module)
     assert network is not None

@@ -7,7 +7,7 @@ the caches more often than within a step: what the parts do not add up to is the
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -81,7 +81,7 @@ def _run(model: str, size: int, effort: Effort) -> Found:
     )
 
 
-def shares(taken: dict[str, Sequence[float]]) -> dict[str, float]:
+def shares(taken: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Median over the turns of each part in plain steps of the same turn.
 
     Args:
@@ -140,8 +140,8 @@ def part_works(workload: Workload) -> dict[str, Work]:
     step = _Step(
         network,
         flat.unsqueeze(0),
-        torch.from_numpy(site.features[:records].copy()).unsqueeze(0),
-        torch.from_numpy(site.outcomes[:records].copy()).unsqueeze(0),
+        torch.from_numpy(site.in_memory[:records].copy()).unsqueeze(0),
+        torch.from_numpy(site.known_outcomes[:records].copy()).unsqueeze(0),
         caches=[],
         outputs=torch.empty(0),
         gradients=RecordGradients(),
@@ -189,10 +189,11 @@ def _draw(workload: Workload, step: _Step) -> Callable[[], object]:
     numerator = workload.manifest().mechanism("site-0").sampling_numerator
     stream = KeyStream(bytes(range(32)))
     site, rows = workload.data[0].training, step.features[0].numpy().copy()
+    features = site.in_memory
 
     def draw() -> None:
         drawn = poisson_sample(site.num_patients, numerator=numerator, generator=stream)[: len(rows)]
-        np.take(site.features, drawn, axis=0, out=rows[: len(drawn)], mode="clip")
+        np.take(features, drawn, axis=0, out=rows[: len(drawn)], mode="clip")
         rows[len(drawn) :] = 0.0
 
     return draw

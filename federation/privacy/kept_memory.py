@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Purpose = Literal["clipped sum", "normals", "half of the normals", "released"]
-_MOST_NUMBERS: Final = 2**23
+MOST_NUMBERS: Final = 2**23
 """Larger memory is not kept: a process would hold it until it ends."""
 
 
@@ -38,7 +38,7 @@ def kept_memory(purpose: Purpose, size: int, *, dtype: torch.dtype = torch.float
     Returns:
         ``[size]``, not initialised.
     """
-    if size > _MOST_NUMBERS:
+    if size > MOST_NUMBERS:
         return torch.empty(size, dtype=dtype)
     found = _KEPT.tensors.get((purpose, dtype))
     if found is None or found.numel() < size:

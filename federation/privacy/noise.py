@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 import torch
@@ -183,7 +183,17 @@ def _on_grid(normals: FloatArray, mechanism: MechanismSpec) -> FloatArray:
     return np.rint(normals, out=normals)
 
 
-def noisy_mean(patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: Noise) -> NDArray[np.floating]:
+@overload
+def noisy_mean(
+    patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: Generator | KeyStream
+) -> FloatArray: ...
+@overload
+def noisy_mean(
+    patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: StepNoise
+) -> NDArray[np.float64 | np.float32]: ...
+def noisy_mean(
+    patient_sum: FloatArray, *, mechanism: MechanismSpec, generator: Noise
+) -> NDArray[np.float64 | np.float32]:
     """Add noise to the patients' clipped sum and divide by the public divisor: the only thing a step releases.
 
     Nothing here depends on how many patients there are: neighbouring data sets get the same noise and the same divisor.

@@ -33,6 +33,6 @@ def test_threads_share_nothing() -> None:
 
 
 def test_very_large_memory_is_not_kept() -> None:
-    size = module._MOST_NUMBERS + 1
+    size = module.MOST_NUMBERS + 1
     first, second = kept_memory("normals", size), kept_memory("normals", size)
     assert first.data_ptr() != second.data_ptr()

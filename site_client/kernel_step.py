@@ -24,6 +24,7 @@ from federation.models.stacked.network import StackedNetwork
 from federation.models.stacked.sinks import RecordGradients, patient_sums
 from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, FloatArray
+from federation.privacy.kept_memory import kept_memory
 from federation.privacy.summation import (
     LONGEST_PASS,
     MOST_CANCELLATION,
@@ -63,6 +64,7 @@ class KernelGradients:
         task: Sets the loss.
         pass_records: Records that go through the network at once. Public.
         grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
+        lends_sums: Whether a sum is the caller's until the next one only, see :mod:`federation.privacy.kept_memory`.
 
     Raises:
         InvalidInputError: If there are more records than sums are known to be right for.
@@ -78,6 +80,7 @@ class KernelGradients:
         task: Objective,
         pass_records: int,
         grid_bits: int = GRID_BITS,
+        lends_sums: bool = False,
     ) -> None:
         if dataset.num_records > MOST_RECORDS:
             raise InvalidInputError(
@@ -87,6 +90,7 @@ class KernelGradients:
         self._model, self._network, self._theta, self._dataset = model, network, theta, dataset
         self._task: Objective = task
         self._grid_bits = grid_bits
+        self._lent = kept_memory("clipped sum", network.num_parameters).unsqueeze(0) if lends_sums else None
         self._records = min(LONGEST_PASS, max(SHORTEST_PASS, pass_records))
         self._features = torch.zeros((1, self._records, dataset.features.shape[1]))
         self._outcomes = torch.zeros((1, self._records))
@@ -107,7 +111,9 @@ class KernelGradients:
         Returns:
             ``[D]`` whole grid steps, see :mod:`federation.privacy.clipping`.
         """
-        total = torch.empty((1, self._network.num_parameters), dtype=torch.float64)
+        total = self._lent
+        if total is None:
+            total = torch.empty((1, self._network.num_parameters), dtype=torch.float64)
         bound = working_norm(clipping_norm, num_parameters=self._network.num_parameters, grid_bits=self._grid_bits)
         apart: list[IndexArray] = []
         is_first = True

@@ -53,7 +53,8 @@ def patient_gradients(
         task: Sets the loss.
         mechanism: Its public divisor says how many patients a step expects.
         grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
-        theta: ``[D]`` float32 that the model's parameters are views of; ``None``: the values of now are copied, and stay.
+        theta: ``[D]`` float32 that the model's parameters are views of; a sum is then the caller's until the next one only.
+            ``None``: the values of now are copied, and stay.
         pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn.
     """
     network = None if task == "segmentation" else stacked_network(model)  # the kernels know one outcome a record
@@ -63,6 +64,7 @@ def patient_gradients(
         with PatientGradients(model, dataset, task=task, pass_records=length, grid_bits=grid_bits) as gradients:
             yield gradients
         return
+    lends_sums = theta is not None
     if theta is None:
         theta = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
     yield KernelGradients(
@@ -73,4 +75,5 @@ def patient_gradients(
         task=task,
         pass_records=pass_length(math.ceil(mechanism.divisor)) if pass_records is None else pass_records,
         grid_bits=grid_bits,
+        lends_sums=lends_sums,
     )

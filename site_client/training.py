@@ -7,7 +7,6 @@ its constants. Correction and optimiser come after, as post-processing.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -19,14 +18,14 @@ from torch import Tensor, nn
 from federation.algorithms.fedavg import LocalRound
 from federation.errors import CohortTooSmallError, InternalError, ModelRefusedError, NonFiniteModelError
 from federation.models.losses import batch_loss
-from federation.models.parameters import Vector, flat_parameters, flatten
+from federation.models.parameters import Vector, flat_copy, flatten
 from federation.models.stacked.network import stacked_network
 from federation.models.task_terms import Objective
 from federation.privacy.accounting import round_event
 from federation.privacy.events import PrivacyEvent
 from federation.privacy.independence import BATCH_NORM, check_independence, check_memory, memory_of
 from federation.privacy.keystream import KeyStream
-from federation.privacy.noise import noisy_mean
+from federation.privacy.noise import StepNoise, noisy_mean
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.sampling import poisson_sample
@@ -100,10 +99,10 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
         ModelRefusedError: If training is private and the model mixes patients.
         NonFiniteModelError: If training diverged.
     """
-    working = copy.deepcopy(model).train()
+    working, theta = flat_copy(model)
+    working.train()
     augmentation = Augmentation(dataset, schedule.augmentation, streams.child("augmented", round_number))
     dataset = augmentation.dataset
-    theta = flat_parameters(working)
     if mechanism is None:
         event = None
         gradients = _plain_gradients(
@@ -162,7 +161,9 @@ def _private_gradients(
     """Noisy means of clipped patient gradients, one for each accounted step."""
     dataset = augmentation.dataset
     sampling = KeyStream.from_generator(streams.stream("sampling"))
-    noise = KeyStream.from_generator(streams.stream("noise"))
+    noise = StepNoise(
+        KeyStream.from_generator(streams.stream("noise")), size=theta.numel(), num_steps=mechanism.steps_per_round
+    )
     with patient_gradients(
         model, dataset, task=task, mechanism=mechanism, theta=theta, pass_records=pass_records
     ) as patients:
@@ -171,7 +172,7 @@ def _private_gradients(
             augmentation.next_step()
             total = patients.clipped_sum(drawn, clipping_norm=mechanism.clipping_norm)
             released = noisy_mean(total, mechanism=mechanism, generator=noise)
-            yield torch.from_numpy(released.astype(np.float32))
+            yield torch.from_numpy(released.astype(np.float32, copy=False))
 
 
 def _plain_gradients(

@@ -19,6 +19,7 @@ from experiments.benchmarks.private_steps import step_benches
 from experiments.benchmarks.races import race_benches
 from experiments.benchmarks.records import Figure, Skipped
 from experiments.benchmarks.secure_sums import fold_peak_bytes, secure_sum_comparisons
+from experiments.benchmarks.step_parts import part_benches
 from experiments.benchmarks.tracking_cost import tracking_comparison
 from experiments.benchmarks.unit_costs import unit_cost_bench
 from experiments.benchmarks.whole_process import whole_process_bench
@@ -86,6 +87,7 @@ def benches(stack: ExitStack) -> tuple[Bench, ...]:
         *race_benches(),
         whole_process_bench(),
         *step_benches(),
+        *part_benches(),
         *fold_benches(),
         *(bench_of(comparison) for comparison in privacy_comparisons()),
         *(bench_of(comparison) for comparison in secure_sum_comparisons()),

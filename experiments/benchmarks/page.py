@@ -10,6 +10,7 @@ import typer
 
 from experiments.benchmarks.goals import GOALS, Goal
 from experiments.benchmarks.page_text import PAGE
+from experiments.benchmarks.parts_table import is_part, parts_rows
 from experiments.benchmarks.peer_environment import ROOT
 from experiments.benchmarks.records import Benchmarks, Measurement, read_benchmarks, write_benchmarks
 from experiments.benchmarks.scale_plan import UnitCosts, bytes_in_words, plan, seconds_in_words
@@ -39,6 +40,7 @@ def page_of(run: Benchmarks) -> str:
             ("measurement", "what", "ratio", "range", "ours", "the other"),
             (_ratio_row(item) for item in run.measurements),
         ),
+        parts=_parts(run),
         figures=_figures(run),
         agreements=_agreements(run),
         skipped=_skipped(run),
@@ -116,8 +118,13 @@ def _figures(run: Benchmarks) -> str:
 
     return _table(
         ("figure", "what", "value"),
-        ((f"`{item.name}`", item.question, value(item.value, item.unit)) for item in run.figures),
+        ((f"`{item.name}`", item.question, value(item.value, item.unit)) for item in run.figures if not is_part(item)),
     )
+
+
+def _parts(run: Benchmarks) -> str:
+    rows = parts_rows(run)
+    return _table(rows[0], rows[1:]) if rows else "Not in this run."
 
 
 def _agreements(run: Benchmarks) -> str:

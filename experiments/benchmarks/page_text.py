@@ -59,6 +59,13 @@ Ours divided by the other; below one, ours is faster.
 
 $ratios
 
+## What a private step is made of
+
+In plain SGD steps of as many patients. Each part is measured by itself, in turns with the whole
+(`python -m experiments.benchmarks --only 'step_parts_*'`), so that the median parts do not add up exactly.
+
+$parts
+
 ## Other figures
 
 $figures

@@ -25,7 +25,8 @@ from experiments.benchmarks.workload import CLIPPING_NORM, CNN, CNN_FEATURES, SE
 from federation.models.losses import record_losses
 from federation.models.parameters import initial_parameters, load
 from federation.models.spec import ModelSpec
-from federation.privacy.noise import noisy_mean
+from federation.privacy.keystream import KeyStream
+from federation.privacy.noise import StepNoise, noisy_mean
 from federation.privacy.randomness import seeded_streams
 from site_client.dp_step import PatientGradients
 from site_client.training import train_locally
@@ -58,17 +59,27 @@ class _Step:
 
     @property
     def workload(self) -> Workload:
-        spec, features, steps = MODELS[self.model]
-        return Workload(
-            num_sites=1,
-            num_patients=max(_FEWEST_PATIENTS, 4 * self.batch_size),
-            num_features=features,
-            model=spec,
-            batch_size=self.batch_size,
-            rounds=1,
-            steps=steps,
-            private=True,
-        )
+        return step_workload(self.model, self.batch_size)
+
+
+def step_workload(model: str, batch_size: int) -> Workload:
+    """One round of a few private steps at one site.
+
+    Args:
+        model: Of :data:`MODELS`.
+        batch_size: Patients drawn in the mean.
+    """
+    spec, features, steps = MODELS[model]
+    return Workload(
+        num_sites=1,
+        num_patients=max(_FEWEST_PATIENTS, 4 * batch_size),
+        num_features=features,
+        model=spec,
+        batch_size=batch_size,
+        rounds=1,
+        steps=steps,
+        private=True,
+    )
 
 
 def step_benches() -> tuple[Bench, ...]:
@@ -164,8 +175,9 @@ def noise_of_steps(workload: Workload) -> Work:
     nothing = np.zeros(size)
 
     def work() -> None:
+        noise = StepNoise(KeyStream.from_generator(generator), size=size, num_steps=workload.local_steps)
         for _ in range(workload.local_steps):
-            noisy_mean(nothing, mechanism=mechanism, generator=generator)
+            noisy_mean(nothing, mechanism=mechanism, generator=noise)
 
     return work
 

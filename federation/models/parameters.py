@@ -6,6 +6,7 @@ batch normalisation, in plain training), so that two sites with equal vectors pr
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -68,24 +69,26 @@ def layout_of(module: nn.Module) -> ParameterLayout:
 def flatten(module: nn.Module) -> Vector:
     """The module's values, copied: ``[D]`` float32."""
     parts = [tensor.detach().reshape(-1).to(torch.float32) for _, tensor in _parts(module)]
-    return np.array(torch.cat(parts).numpy(), dtype=np.float32)
+    return torch.cat(parts).numpy()
 
 
-def flat_parameters(module: nn.Module) -> torch.Tensor:
-    """Make the trainable parameters views of one new vector, so that one operation steps them all.
+def flat_copy(module: nn.Module) -> tuple[nn.Module, torch.Tensor]:
+    """A copy whose trainable parameters are views of one vector, so that one operation steps them all.
 
     Args:
-        module: Float32; changed in place, its values are kept.
+        module: Float32.
 
     Returns:
-        ``[trainable]`` float32 without history. Whoever changes it changes the module.
+        The copy, and ``[trainable]`` float32 without history. Whoever changes that changes the copy.
     """
     flat = torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
+    copies: dict[int, object] = {}
     start = 0
     for parameter in module.parameters():
-        parameter.data = flat[start : start + parameter.numel()].view_as(parameter)
+        values = flat[start : start + parameter.numel()].view_as(parameter)
+        copies[id(parameter)] = nn.Parameter(values, requires_grad=parameter.requires_grad)
         start += parameter.numel()
-    return flat
+    return copy.deepcopy(module, copies), flat
 
 
 def load(module: nn.Module, vector: NDArray[np.floating]) -> None:

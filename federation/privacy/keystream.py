@@ -19,9 +19,10 @@ from federation.errors import InvalidInputError
 KEY_BYTES: Final = 32
 _NONCE: Final = bytes(16)
 """Counter and nonce zero: a key serves one stream only."""
-_WORD_BYTES: Final = 8
-_ZEROS: Final = bytes(2**18)
-"""Kept: making and reading new ones costs as much as the key-stream, which is made in blocks of this size."""
+_WORD: Final = np.dtype("<u8")
+_ZEROS: Final = bytes(2**16)
+"""Kept: making new ones costs as much as the key-stream. Few, so that they leave room in a core's cache."""
+_FEW_ZEROS: Final = memoryview(_ZEROS)
 
 
 class KeyStream:
@@ -53,9 +54,18 @@ class KeyStream:
 
     def words(self, count: int) -> NDArray[np.uint64]:
         """The next ``[count]`` words, uniform on 0 to 2**64 - 1."""
-        words = np.empty(count, dtype="<u8")
-        size = _WORD_BYTES * count
-        # The stream itself is what zeros are encrypted to.
-        zeros = memoryview(_ZEROS)[:size] if size <= len(_ZEROS) else bytes(size)
-        self._encryptor.update_into(zeros, words.view(np.uint8).data)
+        words = np.empty(count, dtype=_WORD)
+        self.write(words)
         return words.astype(np.uint64, copy=False)
+
+    def write(self, words: NDArray[np.uint64]) -> None:
+        """The next words, into memory that is there.
+
+        Args:
+            words: ``[count]`` contiguous, overwritten with eight bytes of the stream each, least byte first.
+        """
+        taken = words.view(np.uint8).data
+        # The stream itself is what zeros are encrypted to.
+        for start in range(0, len(taken), len(_ZEROS)):
+            part = taken[start : start + len(_ZEROS)]
+            self._encryptor.update_into(_ZEROS if len(part) == len(_ZEROS) else _FEW_ZEROS[: len(part)], part)

@@ -39,5 +39,7 @@ def poisson_sample(num_patients: int, *, numerator: int, generator: Generator | 
         raise InvalidInputError(
             f"expected num_patients >= 0 and a numerator from 1 to 2**53, got {num_patients} and {numerator}"
         )
-    draws = KeyStream.of(generator).words(num_patients) >> np.uint64(_DISCARDED_BITS)
-    return np.flatnonzero(draws < np.uint64(numerator)).astype(np.int64)
+    words = KeyStream.of(generator).words(num_patients)
+    # What a word's upper bits are compared with, compared with the whole word: it is below just as often.
+    last = np.uint64((numerator << _DISCARDED_BITS) - 1)
+    return np.flatnonzero(words <= last).astype(np.int64, copy=False)

@@ -170,15 +170,15 @@ MUTANTS: Final = (
     Mutant(
         "sampling probability follows the number of patients",
         _SAMPLING,
-        "return np.flatnonzero(draws < np.uint64(numerator))",
-        "return np.flatnonzero(draws < np.uint64(numerator // max(1, num_patients) * 16))",
+        "last = np.uint64((numerator << _DISCARDED_BITS) - 1)",
+        "last = np.uint64((numerator // max(1, num_patients) * 16 << _DISCARDED_BITS) - 1)",
         (_OF_SAMPLING, _STATISTICS),
     ),
     Mutant(
         "a batch of fixed size",
         _SAMPLING,
-        "return np.flatnonzero(draws < np.uint64(numerator))",
-        "return np.sort(np.argsort(draws)[: num_patients * numerator // PROBABILITY_DENOMINATOR])",
+        "return np.flatnonzero(words <= last)",
+        "return np.sort(np.argsort(words)[: num_patients * numerator // PROBABILITY_DENOMINATOR])",
         (_OF_SAMPLING, _STATISTICS),
     ),
     Mutant(

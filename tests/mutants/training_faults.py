@@ -126,7 +126,7 @@ MUTANTS: Final = (
     Mutant(
         "an unclipped gradient released",
         _TRAINING,
-        "yield torch.from_numpy(released.astype(np.float32))",
+        "yield torch.from_numpy(released.astype(np.float32, copy=False))",
         "yield torch.from_numpy((released + total * 2.0**-40).astype(np.float32))",
         (_REPLAY,),
     ),

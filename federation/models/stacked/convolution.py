@@ -1,19 +1,18 @@
 """Convolutions of many sites.
 
-On a CPU each site's images go through the library's own convolution, which is faster than any stacking. On an accelerator all
-sites' patches are multiplied at once.
+On a CPU each site's images go through the library's own convolution, which is faster than any stacking; a pixel's channels lie
+together in memory. On an accelerator all sites' patches are multiplied at once.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from federation.models.stacked.layers import Cache
+from federation.models.stacked.layers import Cache, pixels_together
 from federation.models.stacked.sinks import GradientSink, Span
 
 _ATEN = torch.ops.aten
@@ -43,53 +42,63 @@ class ConvolutionLayer:
         """``[S, B, C, H, W]`` to ``[S, B, out, H, W]``."""
         weights = self.weight.view(theta)
         if inputs.is_cuda:
-            patches = self._patches(inputs)
+            patches = self._unfolded(inputs)
             outputs = torch.matmul(weights.flatten(2).unsqueeze(1), patches)
             if self.bias is not None:
                 outputs += self.bias.view(theta)[:, None, :, None]
             return outputs.unflatten(3, inputs.shape[3:]), patches
         biases = [None] * len(weights) if self.bias is None else list(self.bias.view(theta))
+        images = pixels_together(inputs.flatten(0, 1))
         parts = [
-            functional.conv2d(images, weight, bias, padding=self._padding)
-            for images, weight, bias in zip(inputs, weights, biases, strict=True)
+            functional.conv2d(some, pixels_together(weight), bias, padding=self._padding)
+            for some, weight, bias in zip(images.split(inputs.shape[1]), weights, biases, strict=True)
         ]
-        return _stacked(parts), inputs
+        return _joined(parts), images.unflatten(0, inputs.shape[:2])
+
+    def _unfolded(self, images: Tensor) -> Tensor:
+        """``[S, B, C size^2, H W]``: what every pixel of the output sees, as the library gives it."""
+        flat = images.flatten(0, 1)
+        return functional.unfold(flat, self.size, padding=self._padding).unflatten(0, images.shape[:2])
 
     def _patches(self, images: Tensor) -> Tensor:
-        """``[S, B, C size^2, H W]``: what every pixel of the output sees."""
-        flat = images.flatten(0, 1)
-        if images.is_cuda:
-            return functional.unfold(flat, self.size, padding=self._padding).unflatten(0, images.shape[:2])
-        # The library's unfold looks at every value by itself on a CPU; shifted images are copied line by line.
+        """``[S, B, H W, size^2 C]``: the same with a pixel's channels together, where lines of a window are copied whole."""
         height, width = images.shape[3:]
-        padded = functional.pad(flat, [self._padding] * 4)
-        patches = flat.new_empty((*flat.shape[:2], self.size, self.size, height, width))
-        for row, column in itertools.product(range(self.size), repeat=2):
-            patches[:, :, row, column].copy_(padded[:, :, row : row + height, column : column + width])
-        return patches.view(*images.shape[:2], -1, height * width)
+        flat = pixels_together(images.flatten(0, 1)).permute(0, 2, 3, 1)
+        padded = functional.pad(flat, [0, 0] + [self._padding] * 4)
+        record, line, pixel, _ = padded.stride()
+        windows = padded.as_strided(
+            (len(flat), height, width, self.size, self.size * flat.shape[3]), (record, line, pixel, line, 1)
+        )
+        return windows.reshape(*images.shape[:2], height * width, -1)
 
     def backward(
         self, theta: Tensor, cache: Cache, gradient: Tensor, sink: GradientSink, *, wants_input: bool
     ) -> Tensor | None:
         """The gradient of a record is written out: the window's weights are few, whatever the image's size."""
-        if gradient.is_cuda or sink.per_record:
-            self._hand_over(cache, gradient.flatten(3), sink)
+        if gradient.is_cuda:
+            flat = gradient.flatten(3)
+            if self.bias is not None:
+                sink.rows(self.bias, flat.sum(dim=3))
+            sink.rows(self.weight, torch.matmul(flat, cache.transpose(2, 3)))
+            return self._input_gradient(theta, gradient) if wants_input else None
+        gradient = pixels_together(gradient.flatten(0, 1)).unflatten(0, gradient.shape[:2])
+        if sink.per_record:
+            self._hand_over(cache, gradient, sink)
             return self._input_gradient(theta, gradient) if wants_input else None
         return self._summed(theta, cache, gradient, sink, wants_input=wants_input)
 
-    def _hand_over(self, cache: Tensor, gradient: Tensor, sink: GradientSink) -> None:
+    def _hand_over(self, images: Tensor, gradient: Tensor, sink: GradientSink) -> None:
+        flat = gradient.flatten(3).transpose(2, 3)
         if self.bias is not None:
-            sink.rows(self.bias, gradient.sum(dim=3))
-        if gradient.is_cuda:
-            sink.rows(self.weight, torch.matmul(gradient, cache.transpose(2, 3)))
-            return
+            sink.rows(self.bias, flat.sum(dim=2))
         # Some records at a time: patches are as large as nine images, and memory that is new for every step is dear.
-        at_once = max(1, _MOST_VALUES // (cache[0, 0].numel() * self.size**2 * len(cache)))
+        at_once = max(1, _MOST_VALUES // (images[0, 0].numel() * self.size**2 * len(images)))
         parts = [
-            torch.matmul(some, self._patches(images).transpose(2, 3))
-            for some, images in zip(gradient.split(at_once, dim=1), cache.split(at_once, dim=1), strict=True)
+            torch.matmul(some.transpose(2, 3), self._patches(seen))
+            for some, seen in zip(flat.split(at_once, dim=1), images.split(at_once, dim=1), strict=True)
         ]
-        sink.rows(self.weight, torch.cat(parts, dim=1))
+        windows = torch.cat(parts, dim=1).unflatten(3, (self.size, self.size, images.shape[2]))
+        sink.rows(self.weight, windows.permute(0, 1, 2, 5, 3, 4))
 
     def _input_gradient(self, theta: Tensor, gradient: Tensor) -> Tensor:
         weights = self.weight.view(theta)
@@ -98,10 +107,10 @@ class ConvolutionLayer:
             images = functional.fold(columns.flatten(0, 1), gradient.shape[3:], self.size, padding=self._padding)
             return images.unflatten(0, gradient.shape[:2])
         parts = [
-            functional.conv_transpose2d(images, weight, padding=self._padding)
+            functional.conv_transpose2d(images, pixels_together(weight), padding=self._padding)
             for images, weight in zip(gradient, weights, strict=True)
         ]
-        return _stacked(parts)
+        return _joined(parts)
 
     def _summed(
         self, theta: Tensor, images: Tensor, gradient: Tensor, sink: GradientSink, *, wants_input: bool
@@ -125,7 +134,12 @@ class ConvolutionLayer:
         sink.total(self.weight, _stacked([weight for _, weight, _ in found]))
         if self.bias is not None:
             sink.total(self.bias, _stacked([bias for _, _, bias in found]))
-        return _stacked([image for image, _, _ in found if image is not None]) if wants_input else None
+        return _joined([image for image, _, _ in found if image is not None]) if wants_input else None
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """``[S, B, ...]`` of the sites' images, with the memory that they have; of a single site without copying."""
+    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.cat(parts).unflatten(0, (len(parts), -1))
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:

@@ -21,6 +21,17 @@ Cache = Any
 """What a layer keeps from forward for backward; only that layer looks into it."""
 
 
+def pixels_together(images: Tensor) -> Tensor:
+    """The same images ``[R, C, H, W]`` with a pixel's channels next to each other in memory; copied where they are not.
+
+    Kernels of a CPU are faster on it: pooling, which looks at every value by itself otherwise, four times.
+    """
+    if images.shape[1] == 1:  # both ways at once: say which
+        records, _, height, width = images.shape
+        return images.reshape(records, height, width, 1).permute(0, 3, 1, 2)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
 class Layer(Protocol):
     """One step of a stacked network."""
 
@@ -175,6 +186,8 @@ class MaxPoolLayer:
         """``[S, B, C, H, W]`` to ``[S, B, C, H // size, W // size]``."""
         del theta
         flat = inputs.flatten(0, 1)
+        if not flat.is_cuda:
+            flat = pixels_together(flat)
         outputs, places = _ATEN.max_pool2d_with_indices(flat, [self.size, self.size])
         return outputs.unflatten(0, inputs.shape[:2]), (flat, places)
 

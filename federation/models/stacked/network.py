@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +113,20 @@ def stacked_network(module: nn.Module) -> StackedNetwork | None:
     total = sum(span.size for span in spans.values())
     if not with_parameters or used != total:
         return None
-    return StackedNetwork(tuple(layers), num_parameters=total, first_with_parameters=with_parameters[0])
+    return StackedNetwork(_pooled_first(layers), num_parameters=total, first_with_parameters=with_parameters[0])
+
+
+def _pooled_first(layers: list[Layer]) -> tuple[Layer, ...]:
+    """Pooling before a rectifier that stands before it: the same values and gradients on a quarter of the pixels.
+
+    The largest of rectified values is the rectified largest. Where it is zero no gradient goes back either way, and where it is
+    not both choose the same pixel.
+    """
+    ordered = list(layers)
+    for number, (layer, following) in enumerate(pairwise(layers)):
+        if layer == ActivationLayer("relu") and isinstance(following, MaxPoolLayer):
+            ordered[number : number + 2] = following, layer
+    return tuple(ordered)
 
 
 _Spans = dict[int, Span]

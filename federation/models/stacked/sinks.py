@@ -16,6 +16,24 @@ from torch import Tensor
 from federation.errors import InternalError
 
 
+class _Views:
+    """The views of a parameter in the vectors that were looked at last: parameters and their gradients' sum, as a rule."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Tensor, Tensor], ...] = ()
+
+    def of(self, flat: Tensor) -> Tensor | None:
+        for known, view in self._last:
+            if known is flat:
+                return view
+        return None
+
+    def keep(self, flat: Tensor, view: Tensor) -> None:
+        self._last = ((flat, view), *self._last[:1])
+
+
 @dataclass(frozen=True)
 class Span:
     """Where a parameter lies in a site's flat vector.
@@ -42,14 +60,23 @@ class Span:
         """The coordinates of every row of ``[S, D]``: ``[S, size]``, shared memory."""
         return flat[:, self.start : self.start + self.size]
 
+    @cached_property
+    def _views(self) -> _Views:
+        return _Views()
+
     def view(self, flat: Tensor) -> Tensor:
-        """The same as ``[S, *shape]``."""
+        """The same as ``[S, *shape]``; the same view again of the same vector."""
+        # A step of a small network makes a dozen views, as dear as its products.
+        found = self._views.of(flat)
+        if found is not None:
+            return found
         if flat.stride(1) != 1:
             return self.of(flat).view(flat.shape[0], *self.shape)
-        # One operation instead of two: a step of a small network makes a dozen views, as dear as its products.
-        return flat.as_strided(
+        view = flat.as_strided(
             (flat.shape[0], *self.shape), (flat.stride(0), *self._strides), flat.storage_offset() + self.start
         )
+        self._views.keep(flat, view)
+        return view
 
 
 class GradientSink(Protocol):
@@ -201,8 +228,10 @@ class RecordGradients:
             else:
                 # Added up by itself first: a product that starts from the total rounds at every record as coarsely as the total.
                 item.weight.view(total).add_(torch.bmm(transposed, item.inputs))
-            if item.bias is not None:
-                _give(weighted.sum(dim=1), item.bias.of(total), is_first=is_first)
+            if item.bias is not None and is_first:
+                torch.sum(weighted, dim=1, out=item.bias.view(total))
+            elif item.bias is not None:
+                item.bias.view(total).add_(weighted.sum(dim=1))
         for span, gradients in self._rows:
             _give(torch.bmm(factors.unsqueeze(1), gradients).squeeze(1), span.of(total), is_first=is_first)
 

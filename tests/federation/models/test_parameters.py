@@ -13,7 +13,7 @@ from torch import nn
 
 from federation.errors import InvalidInputError, ManifestError
 from federation.models.build import build_model
-from federation.models.parameters import flatten, initial_parameters, layout_of, load
+from federation.models.parameters import flat_copy, flatten, initial_parameters, layout_of, load
 from federation.models.spec import CnnSpec, LinearSpec, MlpSpec
 
 
@@ -124,3 +124,16 @@ def test_initial_values_depend_on_the_public_seed_only() -> None:
 def test_layers_without_a_rule_are_refused() -> None:
     with pytest.raises(ManifestError, match="weight"):
         initial_parameters(nn.Bilinear(2, 2, 1), seed=0)
+
+
+def test_a_flat_copy_is_stepped_by_its_vector_and_leaves_the_model_alone() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    before = flatten(model)
+    copied, theta = flat_copy(model)
+    np.testing.assert_array_equal(flatten(copied), before)
+    theta += 1.0
+    trainable = theta.numel()
+    np.testing.assert_array_equal(flatten(copied)[:trainable], before[:trainable] + 1)
+    copied(torch.ones(4, 3))  # running statistics move in the copy only
+    np.testing.assert_array_equal(flatten(model), before)
+    assert all(parameter.requires_grad for parameter in copied.parameters())

@@ -27,6 +27,14 @@ def test_goes_on_where_it_stopped() -> None:
     np.testing.assert_array_equal(np.concatenate([parts.words(33), parts.words(0), parts.words(67)]), whole)
 
 
+def test_writes_long_streams_piece_by_piece() -> None:
+    key, count = bytes(range(32)), 3 * 2**13 + 5  # pieces have 2**13 words
+    written = np.empty(count, dtype=np.uint64)
+    KeyStream(key).write(written)
+    parts = KeyStream(key)
+    np.testing.assert_array_equal(np.concatenate([parts.words(1000) for _ in range(24)] + [parts.words(581)]), written)
+
+
 def test_a_generator_gives_every_stream_another_key() -> None:
     generator = seeded_streams(1, provenance="synthetic").stream("noise")
     first, second = (KeyStream.from_generator(generator).words(50) for _ in range(2))

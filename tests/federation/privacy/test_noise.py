@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
+from federation.errors import InternalError
 from federation.privacy.clipping import grid_step
 from federation.privacy.keystream import KeyStream
-from federation.privacy.noise import grid_noise, noisy_mean, standard_normal
+from federation.privacy.noise import LONGEST_BLOCK, StepNoise, grid_noise, noisy_mean, standard_normal, write_normals
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.randomness import RandomStreams, fresh_streams
 
@@ -51,6 +53,53 @@ def test_every_draw_is_box_mullers_of_the_key_stream(size: int) -> None:
         angle = 2 * np.pi * uniform[pairs:]
         expected = np.concatenate([expected, radius * np.cos(angle), radius * np.sin(angle)])
     np.testing.assert_allclose(normals, expected[:size], rtol=1e-9, atol=1e-12)
+
+
+def _stream() -> KeyStream:
+    return KeyStream.from_generator(STREAMS.stream("steps"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 2049, LONGEST_BLOCK // 3, LONGEST_BLOCK])
+@pytest.mark.parametrize("expected_steps", [1, 4, 6])
+def test_noise_made_ahead_is_what_each_step_would_have_made(size: int, expected_steps: int) -> None:
+    ahead, stream = StepNoise(_stream(), size=size, num_steps=expected_steps), _stream()
+    total = np.arange(size, dtype=np.float64)
+    for _ in range(6):  # also more steps than were announced
+        found = noisy_mean(total, mechanism=MECHANISM, generator=ahead)
+        np.testing.assert_array_equal(found, noisy_mean(total, mechanism=MECHANISM, generator=stream))
+
+
+def test_noise_made_ahead_follows_the_mechanism_of_its_step() -> None:
+    ahead, stream = StepNoise(_stream(), size=5, num_steps=2), _stream()
+    for multiplier in (1.5, 0.25):
+        mechanism = MECHANISM.model_copy(update={"noise_multiplier": multiplier})
+        found = noisy_mean(np.zeros(5), mechanism=mechanism, generator=ahead)
+        np.testing.assert_array_equal(found, noisy_mean(np.zeros(5), mechanism=mechanism, generator=stream))
+
+
+def test_a_release_of_many_coordinates_is_the_same_rounded_to_float32() -> None:
+    size = 2 * LONGEST_BLOCK + 7
+    ahead, stream = StepNoise(_stream(), size=size, num_steps=2), _stream()
+    total = np.arange(size, dtype=np.float64)
+    for _ in range(2):
+        found = noisy_mean(total, mechanism=MECHANISM, generator=ahead)
+        assert found.dtype == np.float32
+        expected = noisy_mean(total, mechanism=MECHANISM, generator=stream)
+        np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
+def test_noise_for_another_model_is_refused() -> None:
+    with pytest.raises(InternalError, match="expected noise for 5 coordinates, got 6"):
+        noisy_mean(np.zeros(6), mechanism=MECHANISM, generator=StepNoise(_stream(), size=5, num_steps=1))
+
+
+def test_the_largest_and_smallest_words_give_finite_normals() -> None:
+    # 1 is the least uniform and gives the largest radius; the greatest gives the radius zero, not the root of less.
+    uniforms = torch.tensor([1.0, 2.0 - 2.0**-52, 1.0, 1.0], dtype=torch.float64)
+    normals = torch.empty(4, dtype=torch.float64)
+    write_normals(uniforms, out=normals, spare=torch.empty(2, dtype=torch.float64))
+    assert normals[0].item() == pytest.approx(np.sqrt(2 * 52 * np.log(2)))
+    assert normals[1:].abs().max().item() < 1e-14
 
 
 def test_no_normals_are_no_normals() -> None:

@@ -54,3 +54,12 @@ def test_a_patients_draw_does_not_depend_on_how_many_follow() -> None:
 def test_bad_input_is_refused(patients: int, numerator: int) -> None:
     with pytest.raises(InvalidInputError, match="numerator"):
         poisson_sample(patients, numerator=numerator, generator=STREAMS.stream())
+
+
+@pytest.mark.parametrize("numerator", [1, 2**20 + 1, 2**51, 2**52 + 12345, 2**53 - 1, 2**53])
+def test_who_is_drawn_is_whose_upper_bits_are_below_the_numerator(numerator: int) -> None:
+    words = KeyStream.from_generator(STREAMS.stream("bits")).words(3000)
+    expected = np.flatnonzero(words >> np.uint64(11) < np.uint64(numerator))
+    drawn = poisson_sample(3000, numerator=numerator, generator=STREAMS.stream("bits"))
+    np.testing.assert_array_equal(drawn, expected)
+    assert drawn.dtype == np.int64

@@ -92,6 +92,52 @@ def close(found: Tensor, expected: Tensor) -> bool:
     return bool((found.double().cpu() - expected).abs().max() <= 2e-6 * expected.abs().max())
 
 
+def test_pooling_before_a_rectifier_is_pooling_after_it() -> None:
+    module = nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(48, 1),
+    )
+    network = stacked_network(module)
+    assert network is not None
+    kinds = [type(layer).__name__ for layer in network.layers]
+    assert kinds.index("MaxPoolLayer") < kinds.index("ActivationLayer")
+    generator = np.random.default_rng(5)
+    # Whole numbers: windows with several largest values, at zero, above and below.
+    theta = torch.from_numpy(generator.integers(-1, 2, network.num_parameters).astype(np.float32))
+    features = torch.from_numpy(generator.integers(-1, 2, (40, 64)).astype(np.float32))
+    nn.utils.vector_to_parameters(theta, module.parameters())
+    outputs = module(features)
+    assert torch.equal(network.outputs(theta[None], features[None])[0], outputs)
+    expected = torch.autograd.grad(outputs.sum(), list(module.parameters()))
+    flat = torch.zeros((1, network.num_parameters))
+    ones = torch.full((1, 40), 0.5)
+    network.loss_gradients(theta[None], features[None], outputs.detach()[:, 0][None] - 1, task="regression",
+                           sink=SummedGradients(flat), weights=ones)  # fmt: skip
+    assert torch.equal(flat[0], torch.cat([part.reshape(-1) for part in expected]))
+
+
+def test_what_is_not_a_number_stays_so_in_pooling_before_a_rectifier() -> None:
+    module = nn.Sequential(nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    network = stacked_network(module)
+    assert network is not None
+    features = torch.full((1, 16), -1.0)
+    features[0, 5] = torch.nan
+    theta = torch.tensor([[1.0, 0.0]])
+    assert network.outputs(theta, features[None]).isnan().flatten().tolist() == [True, False, False, False]
+
+
+def test_a_parameters_view_follows_the_vector_it_is_asked_of() -> None:
+    span = Span(2, (2, 3))
+    vectors = [torch.arange(10.0)[None] + 100 * number for number in range(3)]
+    for number in (0, 1, 0, 2, 1, 0):
+        assert torch.equal(span.view(vectors[number])[0].flatten(), vectors[number][0, 2:8])
+        assert span.view(vectors[number]).data_ptr() == vectors[number][0, 2:].data_ptr()
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", SPECS)
 def test_sums_norms_and_weighted_sums_are_those_of_single_records(name: str, task: str) -> None:

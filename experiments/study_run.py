@@ -26,6 +26,7 @@ from experiments.composition import with_local_noise, without_privacy
 from experiments.engines.batched.coverage import reason_against_batching
 from experiments.engines.batched.run import run_batched
 from experiments.engines.with_agents import run_with_agents
+from experiments.phases import PhaseClock
 from experiments.predictions import SitePredictions
 from experiments.preparation import PreparedSites, with_prepared_features
 from experiments.settings import BatchedEngine, InlineEngine, SimulationSettings
@@ -89,6 +90,7 @@ def run_seed(
     tracker: Tracker,
     streams: RandomStreams,
     report: Report,
+    phases: PhaseClock,
 ) -> RunOutcome:
     """Run the federated study and its references for one seed.
 
@@ -100,18 +102,48 @@ def run_seed(
         tracker: Records the federated study.
         streams: Randomness of the references.
         report: Progress.
+        phases: Measures how long what takes.
 
     Raises:
         StudyError: If the study cannot go on.
     """
     manifest = sites.manifest
-    result = federate(settings, sites, manifest, seed=seed, folder=folder / "federated", tracker=tracker, report=report)
+    with phases.phase("training"):
+        result = federate(
+            settings, sites, manifest, seed=seed, folder=folder / "federated", tracker=tracker, report=report
+        )
     sites = with_prepared_features(sites, result.prepared, folder=folder / "prepared")
     training = ReferenceTraining(manifest=manifest, sites=sites.data, streams=streams)
-    model = training.model()
-    predictions = {"federated": _predict_all(model, result.parameters, sites.data, manifest)}
+    with phases.phase("report"):
+        predictions = _of_federated(training.model(), sites, result.parameters, manifest)
+    with phases.phase("references"):
+        predictions |= _references(settings, sites, training, seed=seed, folder=folder, streams=streams, report=report)
+    return RunOutcome(seed=seed, manifest=manifest, result=result, predictions=predictions)
+
+
+def _of_federated(
+    model: nn.Module, sites: PreparedSites, parameters: Parameters, manifest: StudyManifest
+) -> dict[str, tuple[SitePredictions, ...]]:
+    predictions = {"federated": _predict_all(model, parameters, sites.data, manifest)}
     if sites.pooled_data is not sites.data:
-        predictions[FEDERATED_AT_POOLED] = _predict_all(model, result.parameters, sites.pooled_data, manifest)
+        predictions[FEDERATED_AT_POOLED] = _predict_all(model, parameters, sites.pooled_data, manifest)
+    return predictions
+
+
+def _references(
+    settings: SimulationSettings,
+    sites: PreparedSites,
+    training: ReferenceTraining,
+    *,
+    seed: int,
+    folder: Path,
+    streams: RandomStreams,
+    report: Report,
+) -> dict[str, tuple[SitePredictions, ...]]:
+    """What the models that the study's is compared with say about every test patient, by training setting."""
+    manifest = sites.manifest
+    model = training.model()
+    predictions: dict[str, tuple[SitePredictions, ...]] = {}
     wanted = settings.baselines
     if wanted.non_private and not isinstance(manifest.privacy, NoPrivacy):
         plain = federate(
@@ -152,7 +184,7 @@ def run_seed(
         predictions["pooled"] = _predict_all(model, parameters, sites.pooled_data, manifest)
         if sites.pooled_data is not sites.data:
             predictions[POOLED_AT_SITES] = _predict_all(model, parameters, sites.data, manifest)
-    return RunOutcome(seed=seed, manifest=manifest, result=result, predictions=predictions)
+    return predictions
 
 
 def federate(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from aggregator.tracking import TrackingTarget, mlflow_ui_command
-from experiments.phases import PhaseClock
+from aggregator.tracking import mlflow_ui_command
 from experiments.settings import SimulationSettings
 from experiments.summary import (
     OTHER_SCALING,
@@ -19,50 +16,13 @@ from experiments.summary import (
     privacy_target,
     summary_rows,
 )
+from experiments.workspace import COMMAND_FILE, SUMMARY_FILE, Workspace, tracking_target
 from federation.durable_files import write_durably
 from federation.models.task_terms import Objective
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from aggregator.report.drawing_process import DrawingProcess
     from experiments.studies.catalogue import PreparedStudy
     from experiments.study_run import SeedRun
-
-SWEEP_FILE: Final = "sweep.json"
-"""In the folder above, if this simulation is a job of a sweep."""
-SUMMARY_FILE: Final = "summary.json"
-COMMAND_FILE: Final = "command.txt"
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """Where a simulation works, and what it was started with.
-
-    Args:
-        output: The simulation's own folder.
-        data: ``COHORTIUM_DATA``, for studies of downloaded records.
-        console: Where progress is shown; ``None``: nowhere.
-        today: Records dated later are implausible.
-        phases: Measures how long what takes.
-        drawing: Draws the report's figures; ``None``: they are drawn here.
-    """
-
-    output: Path
-    data: Path | None
-    console: Console | None
-    today: dt.date
-    phases: PhaseClock
-    drawing: DrawingProcess | None = None
-
-
-def tracking_target(settings: SimulationSettings, output: Path) -> TrackingTarget:
-    """Where the runs are tracked: beside the run's results, or for all jobs of a sweep together beside the sweep's."""
-    choice = settings.tracking
-    in_sweep = (output.parent / SWEEP_FILE).is_file()
-    return TrackingTarget.choose(
-        choice.kind, uri=choice.uri, experiment=choice.experiment, output=output.parent if in_sweep else output
-    )
 
 
 def conclude(

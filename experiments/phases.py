@@ -1,7 +1,7 @@
 """How long a simulation took, by phase: what is outside ``training`` and ``imports`` is what a user waits for beside it.
 
-Phases nest, and each has its own time only: what an inner phase takes does not count for the one around it. Figures may be drawn
-in a process of their own meanwhile; that is nobody's waiting and is not in here.
+Phases nest, and each has its own time only: what an inner phase takes does not count for the one around it. Hospitals are drawn
+and read by a thread while the main one imports, and figures may be drawn by another process: here is what was waited for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from federation.documents import Document
 
 PHASES_FILE: Final = "phases.json"
 """In a simulation's folder: a :class:`PhaseTimes` of its last run."""
-PHASES: Final = ("imports", "settings", "preparation", "reading", "training", "references", "tracking", "report")
+PHASES: Final = ("imports", "settings", "preparation", "training", "references", "tracking", "report")
 """In the order of a run. ``imports`` has everything from the start of the process; ``references`` all other trainings."""
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -33,7 +33,9 @@ class PhaseTimes(Document):
     seconds: dict[str, Seconds]
     """By phase, as waited for."""
     processor_seconds: dict[str, Seconds]
-    """By phase, of the main process."""
+    """By phase, of the main process, all of its threads."""
+    beside: dict[str, Seconds] = Field(default_factory=dict)
+    """What another thread did during these phases: nobody waited for all of it."""
 
     @property
     def overhead(self) -> float:
@@ -61,6 +63,7 @@ class PhaseClock:
         self._clocks = (clock, processor)
         self._taken = {phase: [0.0, 0.0] for phase in PHASES}
         self._open: list[str] = []
+        self._beside: dict[str, float] = {}
         self._since = [clock(), processor()]
         self._taken["imports"] = [before, processor() if before else 0.0]
 
@@ -74,6 +77,13 @@ class PhaseClock:
         finally:
             self._switch()
             self._open.pop()
+
+    @contextlib.contextmanager
+    def beside(self, name: str) -> Generator[None]:
+        """What a thread of its own does while phases of the main one go on."""
+        started = self._clocks[0]()
+        yield
+        self._beside[name] = self._beside.get(name, 0.0) + self._clocks[0]() - started
 
     def _switch(self) -> None:
         now = [clock() for clock in self._clocks]
@@ -89,6 +99,7 @@ class PhaseClock:
         return PhaseTimes(
             seconds={phase: taken[0] for phase, taken in self._taken.items()},
             processor_seconds={phase: taken[1] for phase, taken in self._taken.items()},
+            beside=dict(self._beside),
         )
 
 

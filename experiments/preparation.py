@@ -20,9 +20,9 @@ from federation.privacy.randomness import RandomStreams
 from federation.study.manifest import StudyManifest
 from site_client.extraction import ExtractionResult, Preprocessing, extract
 from site_client.paid_preparation import apply_preparation, release_preparation
+from site_client.patient_files import write_patients
 from site_client.patients import Attrition, SiteData
 from site_client.readiness import ReadinessReport
-from site_client.site_folder import write_patients
 
 _READERS: Final = 2
 """Sites that are read at a time: each may use as much memory as a site at work."""

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from experiments.conclusion import COMMAND_FILE, Workspace, conclude, tracking_target
 from experiments.phases import PHASES_FILE, PhaseClock
 from experiments.settings import SimulationSettings
-from experiments.summary import SimulationSummary
+from experiments.workspace import (
+    AUDIT_FILE,
+    COMMAND_FILE,
+    REPORT_FILE,
+    SETTINGS_FILE,
+    SUMMARY_FILE,
+    Workspace,
+    tracking_target,
+)
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError, CohortiumError, ConfigurationError, StudyInterruptedError
 
@@ -25,12 +33,11 @@ if TYPE_CHECKING:
     from experiments.progress import ProgressBoard
     from experiments.studies.catalogue import PreparedStudy
     from experiments.study_run import RunOutcome, SeedRun
+    from experiments.summary import SimulationSummary
     from federation.privacy.audit_result import AuditResult
     from federation.privacy.randomness import RandomStreams
 
-SETTINGS_FILE: Final = "settings.json"
-REPORT_FILE: Final = "report.html"
-AUDIT_FILE: Final = "audit.json"
+__all__ = ["REPORT_FILE", "SUMMARY_FILE", "default_data", "resume", "simulate"]
 
 
 def simulate(
@@ -119,57 +126,97 @@ def resume(
 
 
 def _simulate(settings: SimulationSettings, workspace: Workspace) -> SimulationSummary:
-    with workspace.phases.phase("imports"):
-        import torch
-
-        from experiments.progress import ProgressBoard
+    phases = workspace.phases
+    with phases.phase("imports"):  # what the thread below needs; it imports nothing itself
+        from experiments.preparation import prepare_sites
         from experiments.studies.catalogue import load_study, study_module
 
         study_module(settings.study.name)
-    torch.set_num_threads(1)  # sums must not depend on the number of cores
-    options = dict(settings.study.options)
-    partition_seed = options.pop("partition_seed", 0)
+        first = settings.seeds[0]
+
+    def prepare() -> tuple[PreparedStudy, PreparedSites]:
+        with phases.beside("preparation"):
+            study = load_study(
+                settings.study.name,
+                options={name: value for name, value in settings.study.options.items() if name != "partition_seed"},
+                seed=partition_seed,
+                folder=workspace.output / "hospitals",
+                data=workspace.data,
+            )
+        with phases.beside("reading"):
+            sites = prepare_sites(
+                settings, study, seed=first, folder=_patients(workspace, first), today=workspace.today
+            )
+        return study, sites
+
+    partition_seed = settings.study.options.get("partition_seed", 0)
     if not isinstance(partition_seed, int):
         raise ConfigurationError(f"expected study.options.partition_seed to be an integer, got {partition_seed!r}")
-    with workspace.phases.phase("preparation"):
-        study = load_study(
-            settings.study.name,
-            options=options,
-            seed=partition_seed,
-            folder=workspace.output / "hospitals",
-            data=workspace.data,
-        )
+    with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
+        work = pool.submit(prepare)
+        with phases.phase("imports"):
+            _import_what_trains()
+        with phases.phase("preparation"):
+            study, sites = work.result()
+    return _run(settings, workspace, study, sites)
+
+
+def _import_what_trains() -> None:
+    """Half of a short simulation, while another thread draws and reads hospitals."""
+    import torch
+
+    import experiments.conclusion
+    import experiments.reporting
+    import experiments.study_run  # noqa: F401 - to have it
+
+    torch.set_num_threads(1)  # sums must not depend on the number of cores
+
+
+def _run(
+    settings: SimulationSettings, workspace: Workspace, study: PreparedStudy, sites: PreparedSites
+) -> SimulationSummary:
+    """Everything after the first seed's hospitals are prepared."""
+    from experiments.conclusion import conclude
+    from experiments.preparation import prepare_sites
+    from experiments.progress import ProgressBoard
+
+    phases = workspace.phases
+    runs: list[SeedRun] = []
     with ProgressBoard(workspace.console, settings) as board:
-        runs = [_one_seed(settings, workspace, study, seed=seed, board=board) for seed in settings.seeds]
+        for seed in settings.seeds:
+            board.seed(seed)
+            if runs:
+                with phases.phase("preparation"):
+                    folder = _patients(workspace, seed)
+                    sites = prepare_sites(settings, study, seed=seed, folder=folder, today=workspace.today)
+            runs.append(_one_seed(settings, workspace, sites, seed=seed, board=board))
         board.stage("report")
-        with workspace.phases.phase("report"):
+        with phases.phase("report"):
             summary = conclude(settings, workspace, study=study, runs=runs)
         board.stage("tracking")
-        with workspace.phases.phase("tracking"):
+        with phases.phase("tracking"):
             for run in runs:
                 run.tracker.finish("finished")
     return summary
 
 
+def _patients(workspace: Workspace, seed: int) -> Path:
+    return workspace.output / f"seed-{seed}" / "patients"
+
+
 def _one_seed(
     settings: SimulationSettings,
     workspace: Workspace,
-    study: PreparedStudy,
+    prepared: PreparedSites,
     *,
     seed: int,
     board: ProgressBoard,
 ) -> SeedRun:
-    phases = workspace.phases
-    with phases.phase("imports"):
-        from aggregator.outbox_tracker import open_tracker
-        from experiments.preparation import prepare_sites
-        from experiments.study_run import SeedRun, run_seed
-        from federation.privacy.randomness import fresh_streams, seeded_streams
+    from aggregator.outbox_tracker import open_tracker
+    from experiments.study_run import SeedRun, run_seed
+    from federation.privacy.randomness import fresh_streams, seeded_streams
 
-    board.seed(seed)
-    folder = workspace.output / f"seed-{seed}"
-    with phases.phase("reading"):
-        prepared = prepare_sites(settings, study, seed=seed, folder=folder / "patients", today=workspace.today)
+    phases, folder = workspace.phases, workspace.output / f"seed-{seed}"
     provenance = prepared.manifest.cohort.provenance
     streams = seeded_streams(seed, provenance=provenance) if settings.seeded else fresh_streams()
     write_durably(folder / "manifest.json", prepared.manifest.sealed().encode())

@@ -10,6 +10,7 @@ from typing import Annotated, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.optimize import brentq
 from scipy.special import expit
 
 from federation.documents import Document
@@ -109,8 +110,6 @@ def depart(common: LinearTruth, *, heterogeneity: float, generator: np.random.Ge
 
 def _intercept(predictor: FloatArray, *, prevalence: float) -> float:
     """The intercept at which the expected prevalence is as wanted."""
-    from scipy.optimize import brentq
-
     reach = float(np.abs(predictor).max()) + 40.0
 
     def excess(intercept: float) -> float:

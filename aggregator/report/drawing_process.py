@@ -95,7 +95,9 @@ def drawn_as_json(drawn: Drawn) -> bytes:
 def main() -> None:
     """Import what draws, then draw the report that comes in; nothing comes in if the study ends without one."""
     from aggregator.report.drawing import pictures
+    from aggregator.report.figures import draw_svg
 
+    draw_svg("first", lambda axes: axes.set_xlabel("fonts are found before they are needed"))
     content = sys.stdin.buffer.read()
     if content:
         sys.stdout.buffer.write(drawn_as_json(pictures(StudyReport.from_json(content))))

@@ -127,7 +127,7 @@ def resume(
 
 def _simulate(settings: SimulationSettings, workspace: Workspace) -> SimulationSummary:
     phases = workspace.phases
-    with phases.phase("imports"):  # what the thread below needs; it imports nothing itself
+    with phases.phase("imports"):  # what the thread below would import while this one does
         from experiments.preparation import prepare_sites
         from experiments.studies.catalogue import load_study, study_module
 

@@ -34,7 +34,7 @@ class DrawingProcess:
         self._process: subprocess.Popen[bytes] | None = None
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "aggregator.report.drawing_process"],
+                [sys.executable, "-P", "-m", "aggregator.report.drawing_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

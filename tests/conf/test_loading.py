@@ -93,8 +93,8 @@ def test_settings_of_a_single_run_are_those_of_two_looks(typed: list[str]) -> No
 
 
 def test_an_experiment_that_sweeps_by_itself_is_no_single_run() -> None:
-    assert sweeps_by_itself(["+experiment=epsilon_sweep"])
-    assert load_unless_sweep(SimulationSettings, ["+experiment=epsilon_sweep"]) is None
+    assert sweeps_by_itself(["experiment=epsilon_sweep"])
+    assert load_unless_sweep(SimulationSettings, ["experiment=epsilon_sweep"]) is None
 
 
 @pytest.mark.parametrize("typed", ["privacy.epsilon=1,2", "hydra.job.name=x", "study=nowhere", "privacy.epsilom=1"])

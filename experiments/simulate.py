@@ -6,10 +6,11 @@ Everything a run needs to continue is in its output folder; :func:`resume` reads
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from experiments.phases import PHASES_FILE, PhaseClock
 from experiments.settings import SimulationSettings
@@ -38,6 +39,15 @@ if TYPE_CHECKING:
     from federation.privacy.randomness import RandomStreams
 
 __all__ = ["REPORT_FILE", "SUMMARY_FILE", "default_data", "resume", "simulate"]
+
+
+_TRAINS: Final = (
+    "aggregator.outbox_tracker",
+    "experiments.conclusion",
+    "experiments.reporting",
+    "experiments.study_run",
+)
+"""What is imported while hospitals are prepared; with torch, half of a short simulation."""
 
 
 def simulate(
@@ -165,10 +175,8 @@ def _import_what_trains() -> None:
     """Half of a short simulation, while another thread draws and reads hospitals."""
     import torch
 
-    import experiments.conclusion
-    import experiments.reporting
-    import experiments.study_run  # noqa: F401 - to have it
-
+    for name in _TRAINS:
+        importlib.import_module(name)
     torch.set_num_threads(1)  # sums must not depend on the number of cores
 
 

@@ -14,10 +14,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from aggregator.report.content import StudyReport
 from aggregator.report.picture import Picture
+
+if TYPE_CHECKING:
+    from aggregator.report.figures import Axes
 
 _LONGEST_SECONDS: Final = 120.0
 _PATIENCE_SECONDS: Final = 5.0
@@ -92,12 +95,16 @@ def drawn_as_json(drawn: Drawn) -> bytes:
     return json.dumps({name: [asdict(picture) for picture in section] for name, section in drawn.items()}).encode()
 
 
+def _label(axes: Axes) -> None:
+    axes.set_xlabel("first")
+
+
 def main() -> None:
     """Import what draws, then draw the report that comes in; nothing comes in if the study ends without one."""
     from aggregator.report.drawing import pictures
-    from aggregator.report.figures import draw_svg
+    from aggregator.report.figures import draw_svg  # fonts are looked for before they are needed
 
-    draw_svg("first", lambda axes: axes.set_xlabel("fonts are found before they are needed"))
+    draw_svg("first", _label)
     content = sys.stdin.buffer.read()
     if content:
         sys.stdout.buffer.write(drawn_as_json(pictures(StudyReport.from_json(content))))

@@ -69,11 +69,13 @@ class TableSource:
         """
         mapping = self.mapping
         mapping.check_against(contract)
+        query = conversion_query(mapping, contract, relation="mapped")
         with open_database(self._resources, site=mapping.site) as database:
             self._check_date_formats(database)
             self._register(database, contract)
             self._map(database, contract)
-            query = conversion_query(mapping, contract, relation="mapped", has_blanks=self._may_have_blanks())
+            if not self._may_have_blanks():
+                query = conversion_query(mapping, contract, relation="mapped", has_blanks=False)
             database.run(f"CREATE TEMP TABLE converted AS {query}")
             found = gather(database, mapping, contract, today=today)
         return attach_arrays(found, mapping, contract, folder=self._folder)

@@ -62,8 +62,8 @@ def _texts(variable: Variable, values: NDArray[np.float64]) -> list[str]:
     """Empty where missing; levels by name, measurements to twelve digits, everything else as whole numbers."""
     match variable:
         case Continuous() if not np.isnan(values).any():
-            whole: str = "%.12g " * len(values) % tuple(values.tolist())  # one call formats the column
-            return whole.split()
+            # One call formats the whole column.
+            return [str(text) for text in ("%.12g " * len(values) % tuple(values.tolist())).split()]
         case Categorical() | Ordinal():
             return ["" if math.isnan(value) else variable.levels[int(value)] for value in values.tolist()]
         case Continuous():

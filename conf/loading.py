@@ -48,6 +48,19 @@ def load(kind: type[DocumentT], overrides: Sequence[str]) -> DocumentT:
     return build(kind, compose(overrides))
 
 
+def load_unless_sweep(kind: type[DocumentT], overrides: Sequence[str]) -> DocumentT | None:
+    """:func:`load`, or ``None`` where :func:`sweeps_by_itself` holds; composed only once where nothing typed is special.
+
+    Raises:
+        ConfigurationError: With one line per mistake.
+    """
+    parsed = _parse(overrides)
+    if any(override.is_sweep_override() or override.is_hydra_override() for override in parsed):
+        return None if sweeps_by_itself(overrides) else load(kind, overrides)
+    composed = _compose_checked(parsed)
+    return None if _is_multirun(composed) else build(kind, _plain(composed))
+
+
 def compose(overrides: Sequence[str]) -> Tree:
     """Compose the settings of a single run as plain data, every key written out.
 
@@ -90,7 +103,11 @@ def sweep_jobs(overrides: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 def sweeps_by_itself(overrides: Sequence[str]) -> bool:
     """Whether the settings ask for a sweep without ``-m`` (``hydra.mode: MULTIRUN`` in an experiment)."""
     parsed = [o for o in _parse(overrides) if not o.is_sweep_override()]
-    mode = _compose_checked(parsed).hydra.mode
+    return _is_multirun(_compose_checked(parsed))
+
+
+def _is_multirun(composed: DictConfig) -> bool:
+    mode = composed.hydra.mode
     return mode is not None and mode.name == "MULTIRUN"
 
 

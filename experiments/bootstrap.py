@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from scipy.special import ndtri
 
 from aggregator.report.content import Estimate
 from experiments.predictions import FloatArray
@@ -113,9 +114,7 @@ def wilson_interval(events: float, total: float, *, confidence_level: float) -> 
         total: Above 0.
         confidence_level: Such as 0.95.
     """
-    from scipy.stats import norm
-
-    z = float(norm.ppf(0.5 + confidence_level / 2))
+    z = float(ndtri(0.5 + confidence_level / 2))
     share = events / total
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
@@ -129,10 +128,10 @@ def interval_over_seeds(values: Sequence[float], *, confidence_level: float) -> 
         values: One figure per seed, finite.
         confidence_level: Such as 0.95.
     """
-    from scipy.stats import t
-
     if len(values) < 2:  # noqa: PLR2004 - a spread needs two
         return None
+    from scipy.stats import t  # takes most of a second to import
+
     mean = math.fsum(values) / len(values)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
     half = float(t.ppf(0.5 + confidence_level / 2, len(values) - 1)) * spread / math.sqrt(len(values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from rich.table import Table
 from federation.errors import CheckpointError, ConfigurationError
 
 if TYPE_CHECKING:
+    from aggregator.report.drawing_process import DrawingProcess
+    from experiments.phases import PhaseClock
     from experiments.summary import SimulationSummary
     from experiments.sweep_run import SweepPlan
 
@@ -61,42 +64,67 @@ def simulate(
         _check_alone(chosen, {"-m": multirun, "--output": output is not None, "--cfg": cfg})
         _resume(resume, data=data, progress=progress, as_json=as_json)
         return
-    from conf.loading import load, sweeps_by_itself
-    from experiments.settings import SimulationSettings
+    phases = _phases()
+    with phases.phase("imports"):
+        from conf.loading import load_unless_sweep
+        from experiments.settings import SimulationSettings
 
-    if multirun or sweeps_by_itself(chosen):
+    with phases.phase("settings"):
+        settings = None if multirun else load_unless_sweep(SimulationSettings, chosen)
+    if settings is None:
         _sweep(chosen, output=output, data=data, progress=progress, as_json=as_json, cfg=cfg)
         return
-    settings = load(SimulationSettings, chosen)
     if cfg:
         typer.echo(_as_text(settings.as_data(), as_json=as_json))
         return
     folder = output or (Path(settings.output) if settings.output else _new_folder("outputs", settings.study.name))
-    from experiments.simulate import simulate as run_simulation
+    with _stdout_kept_for_json(as_json=as_json), _drawing() as drawing:
+        with phases.phase("imports"):
+            from experiments.simulate import simulate as run_simulation
 
-    with _stdout_kept_for_json(as_json=as_json):
         summary = run_simulation(
             settings,
             output=folder,
             data=data,
             progress=progress,
             command=shlex.join(["cohortium", "simulate", *chosen]),
+            phases=phases,
+            drawing=drawing,
         )
-    _show_summary(summary, as_json=as_json)
+    _show_summary(summary, phases, as_json=as_json)
+
+
+def _phases() -> PhaseClock:
+    """Measures from the start of this process, if it did nothing else before."""
+    from experiments.phases import PhaseClock, seconds_since_start
+
+    is_command = Path(sys.argv[0]).stem == "cohortium"
+    return PhaseClock(before=seconds_since_start() if is_command else 0.0)
+
+
+def _drawing() -> contextlib.AbstractContextManager[DrawingProcess | None]:
+    """What draws the report's figures beside this process, if there is a processor for it."""
+    if len(os.sched_getaffinity(0)) < 2:  # noqa: PLR2004
+        return contextlib.nullcontext()
+    from aggregator.report.drawing_process import DrawingProcess
+
+    return DrawingProcess()
 
 
 def _resume(folder: Path, *, data: Path | None, progress: Console | None, as_json: bool) -> None:
-    from experiments.simulate import resume
-    from experiments.sweep_run import SWEEP_FILE, resume_sweep
+    phases = _phases()
+    with phases.phase("imports"):
+        from experiments.simulate import resume
+        from experiments.sweep_run import SWEEP_FILE, resume_sweep
 
     if (folder / SWEEP_FILE).is_file():
         with _stdout_kept_for_json(as_json=as_json):
             resume_sweep(folder, data=data, progress=progress)
         _show_sweep(folder, as_json=as_json)
         return
-    with _stdout_kept_for_json(as_json=as_json):
-        summary = resume(folder, data=data, progress=progress)
-    _show_summary(summary, as_json=as_json)
+    with _stdout_kept_for_json(as_json=as_json), _drawing() as drawing:
+        summary = resume(folder, data=data, progress=progress, phases=phases, drawing=drawing)
+    _show_summary(summary, phases, as_json=as_json)
 
 
 def _sweep(
@@ -183,13 +211,15 @@ def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fini
     typer.echo(str(folder / REPORT_FILE))
 
 
-def _show_summary(summary: SimulationSummary, *, as_json: bool) -> None:
+def _show_summary(summary: SimulationSummary, phases: PhaseClock, *, as_json: bool) -> None:
     from experiments.result_tables import show_summary
 
     if as_json:
         typer.echo(summary.model_dump_json(indent=1))
-    else:
-        show_summary(Console(highlight=False), summary)
+        return
+    console = Console(highlight=False)
+    show_summary(console, summary)
+    console.print(f"time     {phases.times().in_words()}", markup=False, soft_wrap=True)
 
 
 def _show_sweep(folder: Path, *, as_json: bool) -> None:

@@ -61,15 +61,11 @@ def curves(  # noqa: PLR0911 - one line for each task
 
 
 def _binary(setting: str, records: Scored, confidence_level: float) -> BinaryCurves:
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
     outcomes, risks = records.outcomes, records.scores
     roc = precision_recall = None
     if 0 < outcomes.sum() < len(outcomes):
-        false_positive, sensitivity, _ = roc_curve(outcomes, risks)
-        precision, recall, _ = precision_recall_curve(outcomes, risks)
-        roc = _thinned(false_positive, sensitivity)
-        precision_recall = _thinned(recall[::-1], precision[::-1])
+        roc = _thinned(*roc_points(outcomes, risks))
+        precision_recall = _thinned(*precision_recall_points(outcomes, risks))
     return BinaryCurves(
         setting=setting,
         prevalence=float(outcomes.mean()),
@@ -81,6 +77,45 @@ def _binary(setting: str, records: Scored, confidence_level: float) -> BinaryCur
             x=_rounded(_THRESHOLDS), y=_rounded(net_benefit(outcomes, np.ones_like(risks), _THRESHOLDS))
         ),
     )
+
+
+def _found(outcomes: FloatArray, risks: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """False and true positives at every threshold that differs, from the highest."""
+    order = np.argsort(risks, kind="stable")[::-1]
+    ranked = risks[order]
+    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    true_positives = np.cumsum(outcomes[order], dtype=np.float64)[last]
+    return 1 + last - true_positives, true_positives
+
+
+def roc_points(outcomes: FloatArray, risks: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The receiver operating characteristic, without points on a straight line between their neighbours.
+
+    Args:
+        outcomes: ``[R]`` 0 or 1, both of them.
+        risks: ``[R]`` finite.
+
+    Returns:
+        False positive rate and sensitivity, from (0, 0) to (1, 1).
+    """
+    false, true = _found(outcomes, risks)
+    if len(false) > 2:  # noqa: PLR2004 - ends stay
+        bends = (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0)
+        chosen = np.concatenate([[True], bends, [True]])
+        false, true = false[chosen], true[chosen]
+    false, true = np.append(0.0, false), np.append(0.0, true)
+    return false / false[-1], true / true[-1]
+
+
+def precision_recall_points(outcomes: FloatArray, risks: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Recall and precision at every threshold that differs, from recall 0, where precision is called 1.
+
+    Args:
+        outcomes: ``[R]`` 0 or 1, both of them.
+        risks: ``[R]`` finite.
+    """
+    false, true = _found(outcomes, risks)
+    return np.append(0.0, true / true[-1]), np.append(1.0, true / (true + false))
 
 
 def net_benefit(outcomes: FloatArray, risks: FloatArray, thresholds: FloatArray) -> FloatArray:
@@ -134,14 +169,9 @@ def _equal_groups(values: FloatArray) -> list[IndexArray]:
 
 
 def _multiclass(setting: str, records: Scored, levels: tuple[str, ...]) -> MulticlassCurves:
-    from sklearn.metrics import confusion_matrix
-
-    counts = confusion_matrix(
-        records.outcomes.astype(np.int64), records.scores.argmax(axis=1), labels=list(range(len(levels)))
-    )
-    return MulticlassCurves(
-        setting=setting, levels=levels, confusion=tuple(tuple(int(count) for count in row) for row in counts)
-    )
+    counts = np.zeros((len(levels), len(levels)), dtype=np.int64)
+    np.add.at(counts, (records.outcomes.astype(np.int64), records.scores.argmax(axis=1)), 1)
+    return MulticlassCurves(setting=setting, levels=levels, confusion=tuple(tuple(row) for row in counts.tolist()))
 
 
 def _regression(setting: str, records: Scored, unit: str) -> RegressionCurves:

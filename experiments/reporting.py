@@ -16,6 +16,7 @@ from federation.privacy.audit_result import AuditResult
 from federation.privacy.randomness import fresh_streams, seeded_streams
 
 if TYPE_CHECKING:
+    from aggregator.report.drawing_process import DrawingProcess
     from experiments.study_run import SeedRun
 
 _FILES: Final = (
@@ -36,6 +37,7 @@ def write_report(
     today: dt.date,
     command: str,
     audits: Sequence[AuditResult] = (),
+    drawing: DrawingProcess | None = None,
 ) -> tuple[Path, ...]:
     """Write page, data and figures of the first seed's report, with the spread over all seeds.
 
@@ -46,6 +48,7 @@ def write_report(
         today: Shown as the report's date.
         command: That gives the same figures again.
         audits: Of the first seed's study; none if it was not audited.
+        drawing: Draws the figures; ``None``: they are drawn here.
 
     Returns:
         The files, the HTML page first.
@@ -79,7 +82,8 @@ def write_report(
         generator=streams.stream("bootstrap"),
     )
     statement = with_audits(report.privacy, audits, manifest_digest=manifest.digest)
-    return write_files(report.model_copy(update={"privacy": statement}), output)
+    report = report.model_copy(update={"privacy": statement})
+    return write_files(report, output, drawn=None if drawing is None else drawing.draw(report))
 
 
 def _shown(run: SeedRun) -> dict[str, tuple[SitePredictions, ...]]:

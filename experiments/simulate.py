@@ -6,64 +6,59 @@ Everything a run needs to continue is in its output folder; :func:`resume` reads
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-from aggregator.tracking import TrackingTarget, mlflow_ui_command
+from experiments.phases import PHASES_FILE, PhaseClock
 from experiments.settings import SimulationSettings
-from experiments.summary import (
-    OTHER_SCALING,
-    SimulationSummary,
-    compare_with_published,
-    privacy_target,
-    summary_rows,
+from experiments.workspace import (
+    AUDIT_FILE,
+    COMMAND_FILE,
+    REPORT_FILE,
+    SETTINGS_FILE,
+    SUMMARY_FILE,
+    Workspace,
+    tracking_target,
 )
 from federation.durable_files import write_durably
 from federation.errors import CheckpointError, CohortiumError, ConfigurationError, StudyInterruptedError
-from federation.models.task_terms import Objective
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from aggregator.report.drawing_process import DrawingProcess
     from experiments.preparation import PreparedSites
     from experiments.progress import ProgressBoard
     from experiments.studies.catalogue import PreparedStudy
     from experiments.study_run import RunOutcome, SeedRun
+    from experiments.summary import SimulationSummary
     from federation.privacy.audit_result import AuditResult
     from federation.privacy.randomness import RandomStreams
 
-SWEEP_FILE: Final = "sweep.json"
-"""In the folder above, if this simulation is a job of a sweep."""
-SETTINGS_FILE: Final = "settings.json"
-SUMMARY_FILE: Final = "summary.json"
-COMMAND_FILE: Final = "command.txt"
-REPORT_FILE: Final = "report.html"
-AUDIT_FILE: Final = "audit.json"
+__all__ = ["REPORT_FILE", "SUMMARY_FILE", "default_data", "resume", "simulate"]
 
 
-@dataclass(frozen=True)
-class Workspace:
-    """Where a simulation works, and what it was started with.
-
-    Args:
-        output: The simulation's own folder.
-        data: ``COHORTIUM_DATA``, for studies of downloaded records.
-        console: Where progress is shown; ``None``: nowhere.
-        today: Records dated later are implausible.
-    """
-
-    output: Path
-    data: Path | None
-    console: Console | None
-    today: dt.date
+_TRAINS: Final = (
+    "aggregator.outbox_tracker",
+    "experiments.conclusion",
+    "experiments.reporting",
+    "experiments.study_run",
+)
+"""What is imported while hospitals are prepared; with torch, half of a short simulation."""
 
 
 def simulate(
-    settings: SimulationSettings, *, output: Path, data: Path | None, progress: Console | None, command: str = ""
+    settings: SimulationSettings,
+    *,
+    output: Path,
+    data: Path | None,
+    progress: Console | None,
+    command: str = "",
+    phases: PhaseClock | None = None,
+    drawing: DrawingProcess | None = None,
 ) -> SimulationSummary:
     """Run a simulation in a new folder.
 
@@ -73,6 +68,8 @@ def simulate(
         data: Folder of downloaded records (``COHORTIUM_DATA``).
         progress: Where progress is shown; ``None``: nowhere.
         command: Command line that gives the same figures again; kept for a resumed run.
+        phases: Goes on measuring; ``None``: measures from here.
+        drawing: Draws the report's figures; ``None``: they are drawn here.
 
     Raises:
         ConfigurationError: If the folder already holds another simulation.
@@ -90,14 +87,23 @@ def simulate(
     if command:
         write_durably(output / COMMAND_FILE, command.encode())
     today = dt.datetime.now(dt.UTC).date()
-    workspace = Workspace(output=output.resolve(), data=data or default_data(), console=progress, today=today)
+    workspace = Workspace(
+        output=output.resolve(),
+        data=data or default_data(),
+        console=progress,
+        today=today,
+        phases=phases or PhaseClock(),
+        drawing=drawing,
+    )
     try:
-        return _simulate(settings, workspace)
+        summary = _simulate(settings, workspace)
     except KeyboardInterrupt as interrupt:
         raise StudyInterruptedError(
             "stopped by the operator; every finished round is kept",
             remedy=f"continue with: cohortium simulate --resume {output}",
         ) from interrupt
+    write_durably(output / PHASES_FILE, workspace.phases.times().model_dump_json(indent=1).encode())
+    return summary
 
 
 def default_data() -> Path | None:
@@ -106,8 +112,15 @@ def default_data() -> Path | None:
     return folder.resolve() if folder.is_dir() else None
 
 
-def resume(output: Path, *, data: Path | None, progress: Console | None) -> SimulationSummary:
-    """Continue an interrupted simulation from its folder.
+def resume(
+    output: Path,
+    *,
+    data: Path | None,
+    progress: Console | None,
+    phases: PhaseClock | None = None,
+    drawing: DrawingProcess | None = None,
+) -> SimulationSummary:
+    """Continue an interrupted simulation from its folder. Arguments as of :func:`simulate`.
 
     Raises:
         CheckpointError: If the folder holds no simulation.
@@ -119,58 +132,105 @@ def resume(output: Path, *, data: Path | None, progress: Console | None) -> Simu
             remedy="give the folder that `cohortium simulate` printed",
         )
     settings = SimulationSettings.from_json(stored.read_bytes(), error=CheckpointError)
-    return simulate(settings, output=output, data=data, progress=progress)
+    return simulate(settings, output=output, data=data, progress=progress, phases=phases, drawing=drawing)
 
 
 def _simulate(settings: SimulationSettings, workspace: Workspace) -> SimulationSummary:
-    import torch
+    phases = workspace.phases
+    with phases.phase("imports"):  # what the thread below would import while this one does
+        from experiments.preparation import prepare_sites
+        from experiments.studies.catalogue import load_study, study_module
 
-    from experiments.progress import ProgressBoard
-    from experiments.studies.catalogue import load_study
+        study_module(settings.study.name)
+        first = settings.seeds[0]
 
-    torch.set_num_threads(1)  # sums must not depend on the number of cores
-    options = dict(settings.study.options)
-    partition_seed = options.pop("partition_seed", 0)
+    def prepare() -> tuple[PreparedStudy, PreparedSites]:
+        with phases.beside("preparation"):
+            study = load_study(
+                settings.study.name,
+                options={name: value for name, value in settings.study.options.items() if name != "partition_seed"},
+                seed=partition_seed,
+                folder=workspace.output / "hospitals",
+                data=workspace.data,
+            )
+        with phases.beside("reading"):
+            sites = prepare_sites(
+                settings, study, seed=first, folder=_patients(workspace, first), today=workspace.today
+            )
+        return study, sites
+
+    partition_seed = settings.study.options.get("partition_seed", 0)
     if not isinstance(partition_seed, int):
         raise ConfigurationError(f"expected study.options.partition_seed to be an integer, got {partition_seed!r}")
-    study = load_study(
-        settings.study.name,
-        options=options,
-        seed=partition_seed,
-        folder=workspace.output / "hospitals",
-        data=workspace.data,
-    )
+    with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
+        work = pool.submit(prepare)
+        with phases.phase("imports"):
+            _import_what_trains()
+        with phases.phase("preparation"):
+            study, sites = work.result()
+    return _run(settings, workspace, study, sites)
+
+
+def _import_what_trains() -> None:
+    """Half of a short simulation, while another thread draws and reads hospitals."""
+    import torch
+
+    for name in _TRAINS:
+        importlib.import_module(name)
+    torch.set_num_threads(1)  # sums must not depend on the number of cores
+
+
+def _run(
+    settings: SimulationSettings, workspace: Workspace, study: PreparedStudy, sites: PreparedSites
+) -> SimulationSummary:
+    """Everything after the first seed's hospitals are prepared."""
+    from experiments.conclusion import conclude
+    from experiments.preparation import prepare_sites
+    from experiments.progress import ProgressBoard
+
+    phases = workspace.phases
+    runs: list[SeedRun] = []
     with ProgressBoard(workspace.console, settings) as board:
-        runs = [_one_seed(settings, workspace, study, seed=seed, board=board) for seed in settings.seeds]
+        for seed in settings.seeds:
+            board.seed(seed)
+            if runs:
+                with phases.phase("preparation"):
+                    folder = _patients(workspace, seed)
+                    sites = prepare_sites(settings, study, seed=seed, folder=folder, today=workspace.today)
+            runs.append(_one_seed(settings, workspace, sites, seed=seed, board=board))
         board.stage("report")
-        summary = _conclude(settings, workspace, study=study, runs=runs)
+        with phases.phase("report"):
+            summary = conclude(settings, workspace, study=study, runs=runs)
         board.stage("tracking")
-        for run in runs:
-            run.tracker.finish("finished")
+        with phases.phase("tracking"):
+            for run in runs:
+                run.tracker.finish("finished")
     return summary
+
+
+def _patients(workspace: Workspace, seed: int) -> Path:
+    return workspace.output / f"seed-{seed}" / "patients"
 
 
 def _one_seed(
     settings: SimulationSettings,
     workspace: Workspace,
-    study: PreparedStudy,
+    prepared: PreparedSites,
     *,
     seed: int,
     board: ProgressBoard,
 ) -> SeedRun:
     from aggregator.outbox_tracker import open_tracker
-    from experiments.preparation import prepare_sites
     from experiments.study_run import SeedRun, run_seed
     from federation.privacy.randomness import fresh_streams, seeded_streams
 
-    board.seed(seed)
-    folder = workspace.output / f"seed-{seed}"
-    prepared = prepare_sites(settings, study, seed=seed, folder=folder / "patients", today=workspace.today)
+    phases, folder = workspace.phases, workspace.output / f"seed-{seed}"
     provenance = prepared.manifest.cohort.provenance
     streams = seeded_streams(seed, provenance=provenance) if settings.seeded else fresh_streams()
     write_durably(folder / "manifest.json", prepared.manifest.sealed().encode())
-    tracker = open_tracker(folder / "tracking", tracking_target(settings, workspace.output))
-    tracker.start(prepared.manifest, tags={"cohortium.seed": str(seed), "cohortium.name": settings.name})
+    with phases.phase("tracking"):
+        tracker = open_tracker(folder / "tracking", tracking_target(settings, workspace.output))
+        tracker.start(prepared.manifest, tags={"cohortium.seed": str(seed), "cohortium.name": settings.name})
     try:
         outcome = run_seed(
             settings,
@@ -180,6 +240,7 @@ def _one_seed(
             tracker=tracker,
             streams=streams.child("references"),
             report=board.stage,
+            phases=phases,
         )
         audits = _audited(settings, prepared, outcome, folder=folder, streams=streams.child("audit"), board=board)
     except KeyboardInterrupt:
@@ -221,77 +282,3 @@ def _audited(
     write_durably(folder / AUDIT_FILE, found.model_dump_json(indent=1).encode())
     release_check(found.results, manifest_digest=outcome.manifest.digest)
     return found.results
-
-
-def tracking_target(settings: SimulationSettings, output: Path) -> TrackingTarget:
-    """Where the runs are tracked: beside the run's results, or for all jobs of a sweep together beside the sweep's."""
-    choice = settings.tracking
-    in_sweep = (output.parent / SWEEP_FILE).is_file()
-    return TrackingTarget.choose(
-        choice.kind, uri=choice.uri, experiment=choice.experiment, output=output.parent if in_sweep else output
-    )
-
-
-def _conclude(
-    settings: SimulationSettings, workspace: Workspace, *, study: PreparedStudy, runs: Sequence[SeedRun]
-) -> SimulationSummary:
-    """Compare, report and hand everything to the trackers."""
-    from aggregator.report.robustness import exclusions
-    from aggregator.report.vocabulary import PRIMARY_METRIC
-    from experiments.reporting import write_report
-
-    first = runs[0]
-    manifest = first.outcome.manifest
-    rows = summary_rows(manifest.objective, [run.outcome.predictions for run in runs])
-    typed = workspace.output / COMMAND_FILE
-    command = typed.read_text() if typed.is_file() else ""
-    files = write_report(
-        settings, workspace.output, runs=runs, today=workspace.today, command=command, audits=first.audits
-    )
-    epsilon, delta = privacy_target(settings)
-    last = first.outcome.result.rounds[-1]
-    summary = SimulationSummary(
-        study=manifest.study,
-        name=settings.name or manifest.study,
-        task=manifest.task,
-        algorithm=settings.algorithm.kind,
-        model=settings.model.kind,
-        privacy_kind=settings.privacy.kind,
-        epsilon=epsilon,
-        delta=delta,
-        epsilon_spent=dict(last.epsilon_spent),
-        seeds=settings.seeds,
-        seeded=settings.seeded,
-        output=str(workspace.output),
-        report=str(files[0]),
-        mlflow_command=mlflow_ui_command(tracking_target(settings, workspace.output)) or None,
-        manifest_digest=manifest.digest,
-        model_digest=last.model_digest,
-        primary_metric=PRIMARY_METRIC[manifest.task],
-        settings_table=tuple(row for row in rows if row.setting not in OTHER_SCALING),
-        exclusions=exclusions(first.outcome.result.rounds),
-        bytes_sent_per_round=fmean(entry.bytes_sent for entry in first.outcome.result.rounds),
-        bytes_received_per_round=fmean(entry.bytes_received for entry in first.outcome.result.rounds),
-        comparisons=compare_with_published(study.definition.expected, rows, algorithm=settings.algorithm.kind),
-    )
-    write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())
-    for run in runs:
-        _record(run, workspace.output / f"seed-{run.outcome.seed}", manifest.objective)
-    for path in (*files, workspace.output / SUMMARY_FILE):
-        first.tracker.record_artefact(path, folder="figures" if path.suffix == ".svg" else "")
-    return summary
-
-
-def _record(run: SeedRun, folder: Path, task: Objective) -> None:
-    """Model, final figures and references of one seed."""
-    from federation.study.model_file import model_bytes
-
-    model, result = folder / "model.safetensors", run.outcome.result
-    write_durably(model, model_bytes(run.outcome.manifest.digest, result.parameters, result.prepared))
-    run.tracker.record_artefact(model, folder="model")
-    run.tracker.record_artefact(folder / "manifest.json")
-    for row in summary_rows(task, [run.outcome.predictions]):
-        if row.setting == "federated":
-            run.tracker.record_metrics({f"final/{name}": value for name, value in row.metrics.items()})
-        elif row.setting not in OTHER_SCALING:
-            run.tracker.record_baseline(row.setting, row.metrics, parameters={"setting": row.setting})

@@ -6,8 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aggregator.checkpoints import CheckpointStore
-from aggregator.coordinator import Observe, run_study
+from aggregator.coordinator import run_study
 from aggregator.direct_rounds import DirectSites
-from aggregator.held_out_gate import HeldOutLoss
 from aggregator.tracking import NullTracker, Tracker
 from aggregator.transport import Transport
 from experiments.baselines import Parameters, ReferenceTraining
@@ -26,27 +23,23 @@ from experiments.composition import with_local_noise, without_privacy
 from experiments.engines.batched.coverage import reason_against_batching
 from experiments.engines.batched.run import run_batched
 from experiments.engines.with_agents import run_with_agents
+from experiments.observing import held_out_loss, observer
+from experiments.phases import PhaseClock
 from experiments.predictions import SitePredictions
 from experiments.preparation import PreparedSites, with_prepared_features
 from experiments.settings import BatchedEngine, InlineEngine, SimulationSettings
 from experiments.summary import FEDERATED_AT_POOLED, POOLED_AT_SITES
-from federation.data.encoding import num_outputs
-from federation.data.prepared_features import PreparedFeatures
-from federation.models.build import build_model
 from federation.models.parameters import load
-from federation.models.task_terms import CoxTerms, Objective, QuantileTerms
 from federation.privacy.audit_result import AuditResult
-from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
+from federation.privacy.promise import NoPrivacy
 from federation.privacy.randomness import RandomStreams, seeded_streams
 from federation.study.manifest import StudyManifest
 from federation.study.result import RoundResult, StudyResult
-from site_client.evaluation import compared_outcomes, evaluate, predict
-from site_client.paid_preparation import prepared_dataset
+from site_client.evaluation import compared_outcomes, predict
 from site_client.patients import SiteData
 from site_client.site_folder import SiteFolder
 
 _LOG: Final = logging.getLogger("cohortium.simulation")
-_OBSERVED_BINS: Final = 200
 
 Report = Callable[[str, RoundResult | None], None]
 """Called as work goes on: what is being trained, and the round just finished if it has rounds."""
@@ -89,6 +82,7 @@ def run_seed(
     tracker: Tracker,
     streams: RandomStreams,
     report: Report,
+    phases: PhaseClock,
 ) -> RunOutcome:
     """Run the federated study and its references for one seed.
 
@@ -100,18 +94,48 @@ def run_seed(
         tracker: Records the federated study.
         streams: Randomness of the references.
         report: Progress.
+        phases: Measures how long what takes.
 
     Raises:
         StudyError: If the study cannot go on.
     """
     manifest = sites.manifest
-    result = federate(settings, sites, manifest, seed=seed, folder=folder / "federated", tracker=tracker, report=report)
+    with phases.phase("training"):
+        result = federate(
+            settings, sites, manifest, seed=seed, folder=folder / "federated", tracker=tracker, report=report
+        )
     sites = with_prepared_features(sites, result.prepared, folder=folder / "prepared")
     training = ReferenceTraining(manifest=manifest, sites=sites.data, streams=streams)
-    model = training.model()
-    predictions = {"federated": _predict_all(model, result.parameters, sites.data, manifest)}
+    with phases.phase("report"):
+        predictions = _of_federated(training.model(), sites, result.parameters, manifest)
+    with phases.phase("references"):
+        predictions |= _references(settings, sites, training, seed=seed, folder=folder, streams=streams, report=report)
+    return RunOutcome(seed=seed, manifest=manifest, result=result, predictions=predictions)
+
+
+def _of_federated(
+    model: nn.Module, sites: PreparedSites, parameters: Parameters, manifest: StudyManifest
+) -> dict[str, tuple[SitePredictions, ...]]:
+    predictions = {"federated": _predict_all(model, parameters, sites.data, manifest)}
     if sites.pooled_data is not sites.data:
-        predictions[FEDERATED_AT_POOLED] = _predict_all(model, result.parameters, sites.pooled_data, manifest)
+        predictions[FEDERATED_AT_POOLED] = _predict_all(model, parameters, sites.pooled_data, manifest)
+    return predictions
+
+
+def _references(
+    settings: SimulationSettings,
+    sites: PreparedSites,
+    training: ReferenceTraining,
+    *,
+    seed: int,
+    folder: Path,
+    streams: RandomStreams,
+    report: Report,
+) -> dict[str, tuple[SitePredictions, ...]]:
+    """What the models that the study's is compared with say about every test patient, by training setting."""
+    manifest = sites.manifest
+    model = training.model()
+    predictions: dict[str, tuple[SitePredictions, ...]] = {}
     wanted = settings.baselines
     if wanted.non_private and not isinstance(manifest.privacy, NoPrivacy):
         plain = federate(
@@ -152,7 +176,7 @@ def run_seed(
         predictions["pooled"] = _predict_all(model, parameters, sites.pooled_data, manifest)
         if sites.pooled_data is not sites.data:
             predictions[POOLED_AT_SITES] = _predict_all(model, parameters, sites.data, manifest)
-    return RunOutcome(seed=seed, manifest=manifest, result=result, predictions=predictions)
+    return predictions
 
 
 def federate(
@@ -208,76 +232,6 @@ def _site_folders(
         )
         for site, path in sites.patient_files.items()
     }
-
-
-def held_out_loss(sites: PreparedSites, manifest: StudyManifest) -> HeldOutLoss | None:
-    """The aggregator's held-out records of a simulation: the test patients of all sites, which nobody trains on.
-
-    In reality a consortium would hold public reference records. ``None`` where no round passes a gate, or for real patients.
-    """
-    masked = manifest.aggregation.masked
-    if masked is None or masked.held_out_bound is None or manifest.cohort.provenance == "patients":
-        return None
-    model = build_model(
-        manifest.model,
-        task=manifest.objective,
-        num_features=len(sites.data[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.objective),
-        private=isinstance(manifest.privacy, PatientLevelPrivacy),
-    )
-
-    def loss(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> float:
-        load(model, parameters)
-        found = [
-            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.objective, score_bins=_OBSERVED_BINS)
-            for site in sites.data
-        ]
-        return loss_of(manifest.objective, reduce(add, found).derive())
-
-    return loss
-
-
-def loss_of(task: Objective, figures: Mapping[str, float]) -> float:
-    """The figure that a gate looks at: lower is better."""
-    match task:
-        case "regression":
-            return figures["rmse"]
-        case "count":
-            return figures["deviance"]
-        case QuantileTerms():
-            return figures["pinball"]
-        case CoxTerms():
-            return 1 - figures["concordance"]
-        case _:
-            return figures["log_loss"]
-
-
-def observer(sites: PreparedSites, manifest: StudyManifest) -> Observe | None:
-    """What shows a simulation's convergence where the study itself releases nothing, or only noisy counts.
-
-    The simulator holds all records, so it looks at all sites' test patients directly. That is no part of the study: nobody
-    could look like this in reality, and it is refused for real patients. ``None`` without privacy: exact sums are
-    released.
-    """
-    if isinstance(manifest.privacy, NoPrivacy) or manifest.cohort.provenance == "patients":
-        return None
-    model = build_model(
-        manifest.model,
-        task=manifest.objective,
-        num_features=len(sites.data[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.objective),
-        private=isinstance(manifest.privacy, PatientLevelPrivacy),
-    )
-
-    def observe(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> Mapping[str, float]:
-        load(model, parameters)
-        found = [
-            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.objective, score_bins=_OBSERVED_BINS)
-            for site in sites.data
-        ]
-        return reduce(add, found).derive()
-
-    return observe
 
 
 def _predict_all(

@@ -8,15 +8,20 @@ decimal string, because implementations of number formatting disagree and signat
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
+import inspect
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from federation.errors import CohortiumError, ManifestError
 
@@ -36,9 +41,22 @@ class Document(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
+        defer_build=True,  # a command needs few of all documents
         ser_json_inf_nan="strings",
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema, with fields described by the texts below them.
+
+        They are looked up here: pydantic's ``use_attribute_docstrings`` parses the source of every class when it is imported.
+        """
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in _field_texts(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", text)
+        return schema
 
     @classmethod
     def from_data(cls, data: object, *, error: type[CohortiumError] = ManifestError) -> Self:
@@ -80,6 +98,24 @@ class Document(BaseModel):
     def digest(self) -> str:
         """``sha256:`` and the hexadecimal SHA-256 of :meth:`canonical_bytes`."""
         return "sha256:" + hashlib.sha256(self.canonical_bytes()).hexdigest()
+
+
+def _field_texts(kind: type[BaseModel]) -> dict[str, str]:
+    """By field: the text below it in its class, or in the one that it is inherited from."""
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not issubclass(base, Document) or base is Document:
+            continue
+        body = cast("ast.ClassDef", ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]).body
+        for place, after in zip(body, [*body[1:], None], strict=True):
+            match place, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[name] = inspect.cleandoc(text)
+                case ast.AnnAssign(target=ast.Name(id=name)), _:
+                    texts.pop(name, None)
+                case _:
+                    pass
+    return texts
 
 
 def _canonical(value: Json) -> Json:

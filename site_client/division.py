@@ -37,15 +37,14 @@ def digests(
     Returns:
         ``[P]`` uint64.
     """
-    key, person = hashlib.sha256(split_key.encode()).digest(), _PERSON[purpose]
-    numbers = np.zeros(len(keys), dtype=np.int64) if salts is None else salts
-    # The salt has a fixed width, so that no salt and key look like another salt and key.
-    whole = (
-        hashlib.blake2b(
-            int(salt).to_bytes(8, "big") + str(name).encode(), digest_size=8, key=key, person=person
-        ).digest()
-        for name, salt in zip(keys, numbers, strict=True)
-    )
+    keyed = hashlib.blake2b(digest_size=8, key=hashlib.sha256(split_key.encode()).digest(), person=_PERSON[purpose])
+    numbers: list[int] = [0] * len(keys) if salts is None else salts.tolist()
+    whole: list[bytes] = []
+    for name, salt in zip(keys.tolist(), numbers, strict=True):
+        one = keyed.copy()  # the key is taken in once
+        # The salt has a fixed width, so that no salt and key look like another salt and key.
+        one.update(salt.to_bytes(8, "big") + name.encode())
+        whole.append(one.digest())
     return np.frombuffer(b"".join(whole), dtype=">u8").astype(np.uint64)
 
 

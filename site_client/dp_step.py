@@ -18,7 +18,6 @@ from typing import Final, Self
 
 import numpy as np
 import torch
-from opacus import GradSampleModule
 from torch import nn
 
 from federation.errors import InternalError
@@ -61,6 +60,8 @@ class PatientGradients:
         grid_bits: int = GRID_BITS,
         room: float = 0.0,
     ) -> None:
+        from opacus import GradSampleModule  # takes longer to import than torch, and few networks need it
+
         self._hooked = GradSampleModule(model, loss_reduction="sum")
         self._parameters = list(model.parameters())
         self._size = sum(parameter.numel() for parameter in self._parameters)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
-from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -20,6 +18,23 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from aggregator.report.picture import INK, Picture
+
+__all__ = [
+    "DASHES",
+    "INK",
+    "MARKERS",
+    "PALETTE",
+    "QUIET",
+    "Axes",
+    "Picture",
+    "draw_png",
+    "draw_svg",
+    "legend_below",
+    "own_ids",
+    "style_of",
+]
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#7F7F7F")
 """Okabe & Ito 2008, and two of Tol's: told apart with every common colour vision."""
@@ -35,8 +50,6 @@ DASHES: Final[tuple[str | tuple[int, tuple[float, ...]], ...]] = (
 )
 """Line styles in the same order: colour is never the only difference."""
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "d")
-INK: Final = "#1b1f24"
-"""Text and axes; on the page it becomes the reader's own text colour, light or dark."""
 QUIET: Final = "#8a9099"
 """Reference lines and single sites; readable on light and on dark."""
 
@@ -65,43 +78,6 @@ _STYLE: Final[dict[Any, Any]] = {
 _POINTS_PER_INCH: Final = 72
 
 Draw = Callable[[Axes], None]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One finished figure.
-
-    Args:
-        name: Short name, used in file names and ids.
-        title: Heading.
-        description: What it shows, for readers who cannot see it.
-        svg: A whole SVG document.
-        caption: How to read it.
-    """
-
-    name: str
-    title: str
-    description: str
-    svg: str = field(repr=False)
-    caption: str = ""
-
-    @property
-    def inline(self) -> str:
-        """The SVG for a page: without addresses, in the page's own text colour, as wide as its place."""
-        body = self.svg[self.svg.index("<svg") :]
-        body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
-        body = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
-        body = body.replace(INK, "currentColor")
-        return re.sub(r"<svg[^>]*>", lambda found: self._opening(found.group()), body, count=1)
-
-    def _opening(self, tag: str) -> str:
-        found = re.search(r'viewBox="[^"]*"', tag)
-        box = found.group() if found else ""
-        return (
-            f'<svg {box} role="img" aria-labelledby="{self.name}-title {self.name}-desc" class="figure">'
-            f'<title id="{self.name}-title">{escape(self.title)}</title>'
-            f'<desc id="{self.name}-desc">{escape(self.description)}</desc>'
-        )
 
 
 def draw_svg(name: str, draw: Draw, *, width: float = 360, height: float = 290) -> str:

@@ -13,12 +13,9 @@ import numpy as np
 from markupsafe import Markup
 
 from aggregator.report.content import BinaryCurves, FlowStep, Participant, RoundPoint, StudyReport
-from aggregator.report.curve_figures import curve_figures
-from aggregator.report.figures import Picture
 from aggregator.report.numbers import Numbers
+from aggregator.report.picture import Picture
 from aggregator.report.robustness import exclusions, rolled_back, unopened
-from aggregator.report.round_figures import round_figures
-from aggregator.report.site_figures import site_figures
 from aggregator.report.vocabulary import METRICS, audit_size, audit_title, metric_of, setting_of
 from aggregator.report.wire import size_of
 from federation.durable_files import write_durably
@@ -43,7 +40,7 @@ def render_html(report: StudyReport) -> str:
     Returns:
         A whole HTML document, UTF-8, self-contained.
     """
-    return _render(report, {**pictures(report), "statistics": ()})
+    return _render(report, {**_pictures(report), "statistics": ()})
 
 
 def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
@@ -84,18 +81,25 @@ def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
     )
 
 
-def write_report(report: StudyReport, folder: Path, *, statistics: Sequence[Picture] = ()) -> tuple[Path, ...]:
+def write_report(
+    report: StudyReport,
+    folder: Path,
+    *,
+    drawn: Mapping[str, Sequence[Picture]] | None = None,
+    statistics: Sequence[Picture] = (),
+) -> tuple[Path, ...]:
     """Write ``report.html``, ``report.json`` and ``figures/*.svg``; each file is whole or absent.
 
     Args:
         report: What to show.
         folder: Where to; made if absent.
+        drawn: Its figures, if they are drawn already.
         statistics: Figures of the study's exact statistics, which are files of their own already.
 
     Returns:
         The files, the page first.
     """
-    drawn = pictures(report)
+    drawn = _pictures(report) if drawn is None else drawn
     content = {
         folder / "report.html": _render(report, {**drawn, "statistics": statistics}),
         folder / "report.json": report.model_dump_json(indent=1) + "\n",
@@ -108,6 +112,14 @@ def write_report(report: StudyReport, folder: Path, *, statistics: Sequence[Pict
     return tuple(content)
 
 
+def _pictures(report: StudyReport) -> dict[str, tuple[Picture, ...]]:
+    from aggregator.report.drawing import (
+        pictures,  # and with it matplotlib, which no page needs whose figures are there
+    )
+
+    return pictures(report)
+
+
 def cell_text(cell: str | float | None) -> str:
     """A cell of a table of statistics; a dot where nothing is shown."""
     if cell is None:
@@ -116,15 +128,6 @@ def cell_text(cell: str | float | None) -> str:
         return cell
     text = f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}"
     return text.replace("-", "−")
-
-
-def pictures(report: StudyReport) -> dict[str, tuple[Picture, ...]]:
-    """All figures of a report, by section: ``convergence``, ``performance``, ``sites``."""
-    return {
-        "convergence": round_figures(report),
-        "performance": curve_figures(report),
-        "sites": site_figures(report),
-    }
 
 
 def _resource(name: str) -> str:

@@ -36,7 +36,10 @@ $warning## How it is measured
   commits checkpoints every two seconds, so its median round has none; the inline engine has messages, agents, ledgers
   and a checkpoint in every round.
 - **A process** runs from its start to its end, with imports and reading. Ours draws hospitals, writes them as files,
-  reads and encodes them and writes a report besides; Flower's side reads the same number of patients from one file.
+  reads and encodes them and writes a report besides; Flower's side reads the same number of patients from one file. In this
+  bench both find compiled bytecode, as after an installation. A simulation's *overhead* is its whole process, less its
+  training, less a process that imports the same modules and ends; `cohortium simulate` itself prints its time by phase and
+  keeps it in `phases.json`.
 - **A private step** is what an agent calls: draw, gradients, clipping, noise from a cryptographic stream in whole
   grid steps, and its checks. Opacus' side has neither its samplers nor secure noise, which only makes it faster.
 - **Memory speed** is as many bytes with next to no arithmetic: every update read once, and for every update the sum in

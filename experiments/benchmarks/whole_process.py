@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,23 +13,24 @@ import yaml
 from experiments.benchmarks.alternation import take_turns
 from experiments.benchmarks.benches import Bench, Effort, Found
 from experiments.benchmarks.records import Measurement, Skipped
+from experiments.benchmarks.simulation_phases import Simulation, compiled, import_only, modules_of, phase_figures
 from experiments.benchmarks.ways.given import give
 from experiments.benchmarks.ways.ours import BEST_ENGINE
 from experiments.benchmarks.ways.running import take_way
 from experiments.benchmarks.workload import Workload
 from federation.durable_files import write_durably
-from federation.errors import InternalError, MissingDependencyError
+from federation.errors import MissingDependencyError
 
-NAME: Final = "whole_simulation_flower"
+BENCH: Final = "whole_simulation"
+NAME: Final = f"{BENCH}_flower"
 _TRAINING_SHARE: Final = 0.7
 """Of a hospital's patients; the others are test patients."""
-_LONGEST_SECONDS: Final = 1800.0
 
 
 def whole_process_bench() -> Bench:
     """The first race's work as a user would start it."""
     return Bench(
-        name=NAME,
+        name=BENCH,
         question="a whole `cohortium simulate` of 20 rounds, 10 sites, MLP 30-64-1 / Flower's simulation, whole process",
         run=_run,
     )
@@ -83,12 +81,15 @@ def simulate_command(workload: Workload, folder: Path, *, engine: str) -> list[s
 
 def _run(effort: Effort) -> Found:
     workload = Workload(rounds=3 if effort.quick else 20)
-    engine = BEST_ENGINE
-    with tempfile.TemporaryDirectory(prefix="cohortium-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="cohortium-bench-") as name, compiled(Path(name) / "bytecode"):
         folder = Path(name)
         give(workload, folder)
-        command = simulate_command(workload, folder, engine=engine)
-        ways = {"ours": partial(_simulate, command), "flower": partial(_flower, folder)}
+        ours = Simulation(simulate_command(workload, folder, engine=BEST_ENGINE))
+        ways = {
+            "ours": ours.whole,
+            "imports": partial(import_only, modules_of(ours.command, folder)),
+            "flower": partial(_flower, folder),
+        }
         try:
             taken = take_turns(ways, repetitions=effort.long_turns)
         except MissingDependencyError as reason:
@@ -97,33 +98,15 @@ def _run(effort: Effort) -> Found:
         measurements=[
             Measurement(
                 name=NAME,
-                question=f"a whole `cohortium simulate engine={engine}` of {workload.rounds} rounds, 10 sites, MLP 30-64-1 / "
+                question=f"a whole `cohortium simulate engine={BEST_ENGINE}` of {workload.rounds} rounds, 10 sites, MLP 30-64-1 / "
                 "the same shape in Flower's simulation on Ray, whole process",
                 unit="simulation",
                 ours_seconds=taken["ours"],
                 floor_seconds=taken["flower"],
             )
-        ]
+        ],
+        figures=phase_figures(taken["ours"], taken["imports"], ours.times[1:]),  # the first turn warms up
     )
-
-
-def _simulate(command: list[str]) -> float:
-    with tempfile.TemporaryDirectory(prefix="cohortium-bench-") as output:
-        started = time.perf_counter()
-        done = subprocess.run(  # noqa: S603 - fixed words
-            [*command, "--quiet", "--output", output],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=_LONGEST_SECONDS,
-            check=False,
-        )
-        took = time.perf_counter() - started
-    if done.returncode != 0:
-        raise InternalError(
-            f"expected `cohortium simulate` to finish, it ended with {done.returncode}: {done.stderr[-500:]}"
-        )
-    return took
 
 
 def _flower(folder: Path) -> float:

@@ -18,10 +18,12 @@ from federation.errors import ConfigurationError
 __all__ = ["PreparedStudy", "StudyDefinition", "StudySite", "load_study", "study_names"]
 
 
-class _StudyModule(Protocol):
-    def prepare(
-        self, options: Mapping[str, object], *, seed: int, folder: Path, data: Path | None
-    ) -> PreparedStudy: ...
+class StudyModule(Protocol):
+    """What prepares a named study."""
+
+    def prepare(self, options: Mapping[str, object], *, seed: int, folder: Path, data: Path | None) -> PreparedStudy:
+        """See :func:`load_study`."""
+        ...
 
 
 # Written out, so that a name from a settings file never becomes an import.
@@ -60,11 +62,19 @@ def load_study(
         ConfigurationError: For an unknown study or option, naming the nearest known one.
         RecordsUnreadableError: If the study's original files are not there, naming ``COHORTIUM_DATA`` and the file.
     """
+    return study_module(name).prepare(options, seed=seed, folder=folder, data=data)
+
+
+def study_module(name: str) -> StudyModule:
+    """The code of a named study, imported.
+
+    Raises:
+        ConfigurationError: For an unknown study, naming the nearest known one.
+    """
     if name not in _MODULES:
         nearest = difflib.get_close_matches(name, study_names(), n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise ConfigurationError(
             f"expected a named study, got {name!r}", remedy=f"{hint}use one of {', '.join(study_names())}"
         )
-    module = cast("_StudyModule", importlib.import_module(_MODULES[name]))
-    return module.prepare(options, seed=seed, folder=folder, data=data)
+    return cast("StudyModule", importlib.import_module(_MODULES[name]))

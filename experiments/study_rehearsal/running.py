@@ -20,6 +20,7 @@ from experiments.genotypes.rehearsing import (
     with_drawn_variants,
 )
 from experiments.identities import with_own_identities
+from experiments.observing import held_out_loss
 from experiments.preparation import PreparedSites
 from experiments.privacy_plan.rehearsal import rehearsal_records, rehearsal_site, rehearsal_streams
 from experiments.study_rehearsal.findings import (
@@ -33,7 +34,6 @@ from experiments.study_rehearsal.outcome import Run, message_costs, rounds_of, u
 from experiments.study_rehearsal.relabelling import DEFAULT_PATIENTS, rehearsed
 from experiments.study_rehearsal.report import RehearsalReport
 from experiments.study_rehearsal.wire import Plug, RehearsalWire
-from experiments.study_run import held_out_loss
 from federation.data.encoding import feature_names
 from federation.errors import CohortiumError, InvalidInputError
 from federation.privacy.randomness import RandomStreams, seeded_streams

@@ -16,7 +16,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from federation.errors import InvalidInputError
 
@@ -141,6 +140,8 @@ class Ranks:
             leaves: ``[B]``, possibly negative.
             edges: ``[B + 1]`` increasing.
         """
+        from scipy.optimize import isotonic_regression
+
         sums = np.concatenate([[0.0], np.cumsum(leaves)])
         monotone = np.asarray(isotonic_regression(sums).x, dtype=np.float64)
         return cls(edges=edges, below=np.clip(monotone, 0.0, max(float(sums[-1]), 0.0)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from federation.statistics.result import Cell, Table, shown
 
@@ -44,6 +43,8 @@ def coefficient_table(
 
 
 def _wald(estimate: float, error: float, *, confidence: float, degrees: float | None) -> tuple[Cell, ...]:
+    from scipy import stats
+
     statistic = estimate / error if error > 0 else float("nan")
     tail = 0.5 + confidence / 2
     if degrees is None:
@@ -56,9 +57,13 @@ def _wald(estimate: float, error: float, *, confidence: float, degrees: float | 
 
 def chi_squared_p(statistic: float, degrees: int) -> float:
     """Chance of a larger value of a chi-squared variable."""
+    from scipy import stats
+
     return float(stats.chi2.sf(statistic, degrees))
 
 
 def normal_width(confidence: float) -> float:
     """Half width of an interval in standard errors."""
+    from scipy import stats
+
     return float(stats.norm.ppf(0.5 + confidence / 2))

@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from federation.errors import InvalidInputError
 from federation.statistics.disclosure import is_small
@@ -116,6 +115,8 @@ def distribution(cumulants: FloatArray, number: FloatArray) -> FloatArray:
         cumulants: ``[..., 3]``.
         number: ``[...]`` whole numbers.
     """
+    from scipy import stats
+
     mean, variance, third = (cumulants[..., place] for place in range(3))
     is_sure = variance < _LEAST_VARIANCE
     spread = np.sqrt(np.where(is_sure, 1.0, variance))

@@ -31,6 +31,9 @@ _LONGEST_LINE: Final = 4_000_000
 _BUFFER_BYTES: Final = 8_000_000
 """DuckDB holds several of these; its default of 32 MB each would not fit a small memory limit."""
 
+_PART_BYTES: Final = 1 << 20
+_BLANKS_AND_QUOTE: Final = b' \t\r\xa0"'
+
 _DAMAGE: Final = (csv.Error, OSError, EOFError, zlib.error)
 
 
@@ -85,6 +88,17 @@ def read_csv_sql(source: CsvSource, path: Path, names: Sequence[str], *, encodin
         f"escape = '\"', nullstr = [{nulls}], encoding = {literal(encoding)}, "
         f"buffer_size = {_BUFFER_BYTES}, compression = {literal('gzip' if is_compressed(source, path) else 'none')})"
     )
+
+
+def may_have_blanks(source: CsvSource, path: Path) -> bool:
+    """Whether a value of the file may begin or end with a blank; ``False`` only if its bytes show that none does."""
+    if is_compressed(source, path) or native_encoding(source) not in {"utf-8", "latin-1"}:
+        return True
+    with path.open("rb") as content:
+        if source.header:
+            content.readline(_LONGEST_LINE)
+        # A quote may hold a line end, and a carriage return may be a part of one.
+        return any(byte in part for part in iter(lambda: content.read(_PART_BYTES), b"") for byte in _BLANKS_AND_QUOTE)
 
 
 def decoded_rows(source: CsvSource, path: Path, num_columns: int, *, site: str) -> Generator[list[str | None]]:

@@ -15,7 +15,7 @@ from federation.data.contract import DataContract
 from federation.errors import RecordsUnreadableError
 from site_client.patients import Records
 from site_client.sources.conversions import conversion_query
-from site_client.sources.csv_files import column_names, decoded_rows, native_encoding, read_csv_sql
+from site_client.sources.csv_files import column_names, decoded_rows, may_have_blanks, native_encoding, read_csv_sql
 from site_client.sources.database import Database, Resources, literal, open_database
 from site_client.sources.gathering import gather
 from site_client.sources.mapping import (
@@ -74,6 +74,8 @@ class TableSource:
             self._check_date_formats(database)
             self._register(database, contract)
             self._map(database, contract)
+            if not self._may_have_blanks():
+                query = conversion_query(mapping, contract, relation="mapped", has_blanks=False)
             database.run(f"CREATE TEMP TABLE converted AS {query}")
             found = gather(database, mapping, contract, today=today)
         return attach_arrays(found, mapping, contract, folder=self._folder)
@@ -127,6 +129,12 @@ class TableSource:
         rows: Iterator[list[str | None]] = decoded_rows(source, path, len(names), site=self.mapping.site)
         database.load("source", needed, ([row[position] for position in positions] for row in rows))
         database.seal()
+
+    def _may_have_blanks(self) -> bool:
+        source = self.mapping.source
+        if self.mapping.query is not None or not isinstance(source, CsvSource):
+            return True
+        return may_have_blanks(source, self._file(source.path))
 
     def _map(self, database: Database, contract: DataContract) -> None:
         """Make ``source``, or the result of the mapping's query over it, known as ``mapped``."""

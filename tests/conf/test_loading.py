@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conf.loading import compose, load, run_sweep, sweep_jobs, sweeps_by_itself
+from conf.loading import compose, load, load_unless_sweep, run_sweep, sweep_jobs, sweeps_by_itself
 from conf.validation import Tree
 from experiments.settings import PatientLevelChoice, SimulationSettings
 from federation.errors import ConfigurationError, InternalError
@@ -84,6 +84,24 @@ def test_an_experiment_chooses_and_the_command_line_wins() -> None:
 )
 def test_a_wrong_setting_is_one_line(override: str, expected: str) -> None:
     assert _refused(override) == expected
+
+
+@pytest.mark.parametrize("typed", [[], ["study=demo", "privacy.epsilon=2"]], ids=str)
+def test_settings_of_a_single_run_are_those_of_two_looks(typed: list[str]) -> None:
+    assert not sweeps_by_itself(typed)
+    assert load_unless_sweep(SimulationSettings, typed) == load(SimulationSettings, typed)
+
+
+def test_an_experiment_that_sweeps_by_itself_is_no_single_run() -> None:
+    assert sweeps_by_itself(["experiment=epsilon_sweep"])
+    assert load_unless_sweep(SimulationSettings, ["experiment=epsilon_sweep"]) is None
+
+
+@pytest.mark.parametrize("typed", ["privacy.epsilon=1,2", "hydra.job.name=x", "study=nowhere", "privacy.epsilom=1"])
+def test_what_no_single_run_takes_is_refused_as_before(typed: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_unless_sweep(SimulationSettings, [typed])
+    assert str(caught.value) == _refused(typed)
 
 
 def test_a_wrong_option_is_one_line_with_every_option() -> None:

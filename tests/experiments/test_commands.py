@@ -23,7 +23,13 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, obj
     seen: list[dict[str, object]] = []
 
     def simulate(
-        settings: SimulationSettings, *, output: Path, data: Path | None, progress: object, command: str = ""
+        settings: SimulationSettings,
+        *,
+        output: Path,
+        data: Path | None,
+        progress: object,
+        command: str = "",
+        **_: object,
     ) -> SimulationSummary:
         seen.append({"settings": settings, "output": output, "data": data, "progress": progress, "command": command})
         sys.stdout.write("a library talks\n")
@@ -170,7 +176,13 @@ def test_a_failed_job_is_named_and_sets_the_exit_code(
     calls: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def simulate(
-        settings: SimulationSettings, *, output: Path, data: Path | None, progress: object, command: str = ""
+        settings: SimulationSettings,
+        *,
+        output: Path,
+        data: Path | None,
+        progress: object,
+        command: str = "",
+        **_: object,
     ) -> SimulationSummary:
         if output.name == "1":
             raise CheckpointError("expected a checkpoint of this study")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
-from experiments.curves import curves, net_benefit
+from experiments.curves import curves, net_benefit, precision_recall_points, roc_points
 from experiments.predictions import Scored
 
 
@@ -40,6 +41,27 @@ def test_roc_runs_from_corner_to_corner_and_is_thin():
     assert len(found.roc.x) <= 200
     assert found.precision_recall.x[0] == 0
     assert found.precision_recall.x[-1] == 1
+
+
+@pytest.mark.parametrize("digits", [1, 2, 17], ids="with {} digits".format)
+@pytest.mark.parametrize("number", [2, 3, 40, 3000])
+def test_points_are_scikit_learn_s(digits, number):
+    generator = np.random.default_rng(number)
+    outcomes = np.append([0.0, 1.0], (generator.random(number - 2) < 0.3).astype(float))
+    risks = np.round(np.clip(0.3 * outcomes + 0.7 * generator.random(number), 0, 1), digits)
+    false_positive, sensitivity, _ = roc_curve(outcomes, risks)
+    precision, recall, _ = precision_recall_curve(outcomes, risks)
+    np.testing.assert_array_equal(roc_points(outcomes, risks), (false_positive, sensitivity))
+    np.testing.assert_array_equal(precision_recall_points(outcomes, risks), (recall[::-1], precision[::-1]))
+
+
+def test_confusion_is_scikit_learn_s():
+    generator = np.random.default_rng(3)
+    outcomes, scores = generator.integers(0, 3, size=200), generator.random((200, 4))
+    found = of("multiclass", scores, outcomes, levels=("a", "b", "c", "d"))
+    np.testing.assert_array_equal(
+        found.confusion, confusion_matrix(outcomes, scores.argmax(axis=1), labels=[0, 1, 2, 3])
+    )
 
 
 def test_one_class_has_no_roc_but_calibration():

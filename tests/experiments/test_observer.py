@@ -13,9 +13,9 @@ from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import run_study
 from aggregator.tracking import NullTracker
 from experiments.engines.inline import InlineTransport
+from experiments.observing import observer
 from experiments.preparation import PreparedSites
 from experiments.progress import ProgressBoard
-from experiments.study_run import observer
 from federation.errors import PrivacyRefusedError
 from federation.models.parameters import load
 from federation.study.manifest import StudyManifest

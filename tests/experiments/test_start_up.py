@@ -84,3 +84,23 @@ def test_what_reads_a_manifest_does_not_wait_for_torch(module) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_plain_simulation_waits_for_no_library_it_does_not_use(tmp_path: Path) -> None:
+    words = ["simulate", "study=synthetic", "debug=tiny", "tracking=none", "engine=batched", "privacy=none", "-q"]
+    references = [f"baselines.{name}=false" for name in ("pooled.enabled", "local_only", "cyclic", "non_private")]
+    needless = (
+        "opacus",
+        "sklearn",
+        "pandas",
+        "matplotlib",
+        "mlflow",
+        "ray",
+        "flwr",
+        "onnx",
+        "scipy.stats",
+        "formulaic",
+    )
+    assert imported([*words, *references, "--output", str(tmp_path / "run")], needless) == [""]
+    assert (tmp_path / "run" / "figures" / "roc.svg").is_file()
+    assert (tmp_path / "run" / "phases.json").is_file()

@@ -29,6 +29,38 @@ class Example(Document):
     limit: int = Field(default=1, ge=1)
 
 
+class Described(Document):
+    """With texts below its fields."""
+
+    weight: float
+    """In kg,
+    of a patient."""
+    height: float
+    length: float = Field(description="Given.")
+    """Not this."""
+    inner: Inner
+    """A part."""
+
+
+class Changed(Described):
+    """Inherits texts, and leaves one out."""
+
+    weight: float
+    """In g."""
+    inner: Inner
+
+
+def test_the_schema_says_what_stands_below_a_field():
+    properties = Described.model_json_schema()["properties"]
+    assert properties["weight"]["description"] == "In kg,\nof a patient."
+    assert "description" not in properties["height"]
+    assert properties["length"]["description"] == "Given."
+    assert properties["inner"]["description"] == "A part."
+    changed = Changed.model_json_schema()["properties"]
+    assert changed["weight"]["description"] == "In g."
+    assert "description" not in changed["inner"]
+
+
 def test_a_document_is_frozen():
     with pytest.raises(ValidationError):
         Example(name="a").name = "b"

@@ -10,7 +10,6 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from federation.statistics.disclosure import check_columns_are_safe, check_total
 from federation.statistics.genotype_source import Packed
@@ -33,7 +32,6 @@ NEEDS_CASES: Final = frozenset({"allelic", "cmh", "logistic"})
 REGRESSIONS: Final = frozenset({"linear", "logistic"})
 _PATIENTS_PER_COLUMN: Final = 3
 _NUMBERS_OF_COUNTS: Final = 9
-_MEDIAN_OF_CHI_SQUARED: Final = float(stats.chi2.ppf(0.5, 1))
 _DIGITS: Final = 12
 
 
@@ -186,7 +184,11 @@ def _tested(asked: Scan, model: ScanModel, quality: Quality) -> Solver[variant_t
 def inflation(p: FloatArray) -> float | None:
     """Genomic inflation: the median statistic over that of a chi-squared variable (Devlin & Roeder 1999)."""
     finite = p[np.isfinite(p)]
-    return None if len(finite) == 0 else float(np.median(stats.chi2.isf(finite, 1)) / _MEDIAN_OF_CHI_SQUARED)
+    if len(finite) == 0:
+        return None
+    from scipy import stats  # takes most of a second to import
+
+    return float(np.median(stats.chi2.isf(finite, 1)) / float(stats.chi2.ppf(0.5, 1)))
 
 
 def association_table(listed: VariantList, quality: Quality, estimates: variant_tests.Estimates) -> Table:

@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from federation.statistics.genotype_source import Packed
 from federation.statistics.genotypes.quality import Quality
@@ -38,6 +37,8 @@ _CONVERGED: Final = 1e-8
 
 def allelic(quality: Quality) -> Estimates:
     """Pearson's chi-squared test of the table of alleles by outcome, without continuity correction; no further sum."""
+    from scipy import stats
+
     counts = quality.counts[quality.tested]
     controls, cases = alleles(counts[:, 0]), alleles(counts[:, 1])
     (a, b), (c, d) = cases.T, controls.T
@@ -56,6 +57,8 @@ def allelic(quality: Quality) -> Estimates:
 
 def stratified(variants: str, quality: Quality, *, outcome: str, block: int, confidence: float) -> Solver[Estimates]:
     """Cochran-Mantel-Haenszel over sites."""
+    from scipy import stats
+
     found: list[Estimates] = []
     tested = quality.tested
     for part in block_slices(len(tested), numbers=len(PARTS), block=block):
@@ -108,6 +111,8 @@ def linear(variants: str, quality: Quality, *, model: ScanModel, block: int, fil
 
 def _least_squares(sums: Sums, known: FloatArray, model: ScanModel) -> Estimates:
     """The genotype's coefficient after the covariates are solved for (Frisch & Waugh 1933)."""
+    from scipy import stats
+
     gram = symmetric(sums["gram"], model.width)
     solved = np.linalg.solve(gram, np.stack([sums["cross"], sums["scores"]], axis=2))
     left = sums["square"] - np.einsum("vp,vp->v", sums["cross"], solved[:, :, 0])
@@ -135,6 +140,8 @@ def logistic(
     Raises:
         InvalidInputError: If the covariates are collinear.
     """
+    from scipy import stats
+
     tested, width = quality.tested, model.width
     found: list[Estimates] = []
     for part in block_slices(len(tested), numbers=width * (width + 1) // 2 + 2 * width + 2, block=block):

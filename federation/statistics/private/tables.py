@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from federation.data.contract import Variable
 from federation.statistics.descriptive import level_names
@@ -79,6 +78,8 @@ def noisy_association(counts: FloatArray, *, deviation: float) -> dict[str, floa
         counts: ``[rows, columns]`` as they were opened.
         deviation: Of the noise of a cell.
     """
+    from scipy import stats
+
     total = float(counts.sum())
     least = max(deviation, 1.0)
     used = counts[counts.sum(axis=1) > least][:, counts.sum(axis=0) > least]

@@ -5,8 +5,8 @@ import matplotlib as mpl
 import pytest
 
 from aggregator.report.curve_figures import curve_figures
+from aggregator.report.drawing import pictures
 from aggregator.report.figures import INK, draw_png, draw_svg, style_of
-from aggregator.report.html import pictures
 from aggregator.report.round_figures import round_figures
 from aggregator.report.site_figures import site_figures
 from aggregator.report.vocabulary import SETTINGS

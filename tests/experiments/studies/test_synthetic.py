@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 import yaml
 
 from experiments.studies.catalogue import PreparedStudy, load_study
+from experiments.studies.synthetic.files import _table, _texts
 from experiments.studies.synthetic.study import TRUE_MODEL_FILE, SyntheticOptions
 from experiments.synthetic_hospitals import draw_hospitals
 from experiments.true_model import TrueModel
+from federation.data.contract import Continuous
 from federation.data.encoding import encode_features
 from federation.errors import ConfigurationError, ManifestError
 from federation.privacy.randomness import seeded_streams
@@ -101,3 +105,18 @@ def test_a_task_that_does_not_fit_a_given_contract_is_refused(tmp_path: Path, re
     with pytest.raises(ConfigurationError, match="task regression, got deterioration of kind binary"):
         load(tmp_path / "out", contract=str(built_in), task="regression")
     assert not (tmp_path / "out").exists()
+
+
+def test_texts_are_quoted_where_a_reader_needs_it() -> None:
+    plain, awkward = {"a": ["1", ""], "b": ["x", "y"]}, {"a,b": ["1", ""], "c": ['say "x"', "two\nlines"]}
+    assert _table(plain) == "a,b\n1,x\n,y\n"
+    assert [dict(row) for row in csv.DictReader(io.StringIO(_table(awkward), newline=""))] == [
+        dict(zip(awkward, row, strict=True)) for row in zip(*awkward.values(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_measurements_are_written_to_twelve_digits(gap: bool) -> None:
+    variable = Continuous.from_data({"kind": "continuous", "name": "x", "unit": "kg", "minimum": 0, "maximum": 9})
+    values = np.array([0.1 + 0.2, 1e-7, 123456789012.5, 0.0, np.nan if gap else 5.0])
+    assert _texts(variable, values) == ["" if np.isnan(value) else f"{value:.12g}" for value in values]

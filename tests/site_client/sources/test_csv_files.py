@@ -4,7 +4,7 @@ import pytest
 
 from federation.errors import RecordsUnreadableError
 from site_client.sources import csv_files
-from site_client.sources.csv_files import column_names, decoded_rows, is_compressed, native_encoding
+from site_client.sources.csv_files import column_names, decoded_rows, is_compressed, may_have_blanks, native_encoding
 from site_client.sources.mapping import CsvSource
 from tests.site_client.small_site import SECRET
 
@@ -123,3 +123,24 @@ def test_what_python_cannot_decode_is_told_without_it(tmp_path, content, told):
         rows_of(tmp_path, content)
     assert SECRET not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "expected"),
+    [
+        (b"pid,the age\n1,2\n", {}, False),
+        (b"pid,age\n1, 2\n", {}, True),
+        (b"pid,age\n1,2\t\n", {}, True),
+        (b"pid,age\r\n1,2\r\n", {}, True),
+        (b'pid,age\n1,"2\n"\n', {}, True),
+        ("pid,age\n1,\u00a02\n".encode(), {}, True),
+        (b"pid,age\n1,2\n", {"encoding": "cp1252"}, True),
+        (b"pid,age\n1,2\n", {"encoding": "latin-1"}, False),
+        (b"1 ,2\n1,2\n", {"header": False}, True),
+        (b"pid,age\n1,2\n", {"compression": "gzip"}, True),
+    ],
+)
+def test_only_bytes_show_that_no_value_has_a_blank_around_it(tmp_path, content, changes, expected):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    assert may_have_blanks(spec(**changes), path) is expected

@@ -40,7 +40,8 @@ $warning## How it is measured
   grid steps, and its checks. Opacus' side has neither its samplers nor secure noise, which only makes it faster.
 - **Memory speed** is as many bytes with next to no arithmetic: every update read once, every sum in float64 read and
   written once.
-- Programs of whole simulations run with the number of threads that the table below names; everything else on one.
+- Programs of whole simulations run with the numbers of threads and of worker processes that the table [below](#same-work) names;
+  everything else on one thread. Ours takes the workers that it takes by default.
 - Peers: a bare PyTorch loop; Opacus; Flower's simulation on Ray with two workers of one processor each; pfl-research
   (Granqvist et al. 2024) in one process; stock Flower's processes.
 
@@ -64,7 +65,7 @@ $figures
 
 Mean loss and accuracy over all training patients after the last round. *Distance* is how far the final parameters are
 from those of the first other way, divided by how far training moved these: rounding, where it is far below one.
-Memory is of the main process alone.
+Memory is of the main process alone; workers are processes beside it.
 
 $agreements
 

@@ -131,7 +131,7 @@ def test_noise_is_that_of_a_site_step_after_step() -> None:
     mechanisms = [manifest.mechanism(site) for site in SIZES]
     keys = [seeded_streams(seed, provenance="synthetic").stream("noise") for seed in range(3)]
     again = [seeded_streams(seed, provenance="synthetic").stream("noise") for seed in range(3)]
-    found = private._noise([KeyStream.of(key) for key in keys], size=9, num_steps=4, mechanisms=mechanisms)
+    found = private.step_noise([KeyStream.of(key) for key in keys], size=9, num_steps=4, mechanisms=mechanisms)
     for site, (key, mechanism) in enumerate(zip(again, mechanisms, strict=True)):
         stream = KeyStream.of(key)
         for step in range(4):

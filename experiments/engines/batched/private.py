@@ -156,7 +156,7 @@ def train_privately(  # noqa: PLR0913 - what a round is made of
     at_once = max(1, min(common.steps_per_round, _MOST_NUMBERS // (descent.num_sites * size)))
     for first in range(0, common.steps_per_round, at_once):
         number = min(at_once, common.steps_per_round - first)
-        noise = _noise(noises, size=size, num_steps=number, mechanisms=mechanisms, device=scales.device)
+        noise = step_noise(noises, size=size, num_steps=number, mechanisms=mechanisms, device=scales.device)
         by_step = noise.transpose(0, 1) if layout is None else layout.pack_steps(noise)
         for released, total in zip(by_step, totals, strict=False):  # the noise of these steps only
             torch.mul(released.add_(total), scales, out=mean)
@@ -214,7 +214,7 @@ def _of_chain(
         yield clipped.cut_sums(rows)
 
 
-def _noise(
+def step_noise(
     streams: Sequence[KeyStream],
     *,
     size: int,

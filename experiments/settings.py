@@ -102,7 +102,7 @@ class InlineEngine(Document):
 
 
 class BatchedEngine(Document):
-    """All sites of a round as one tensor program, in this process; `inline` where that does not cover a study."""
+    """All sites of a round as one tensor program; `inline` where that does not cover a study."""
 
     kind: Literal["batched"]
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,7 +26,7 @@ from federation.data.prepared_features import PreparedFeatures
 from federation.errors import NonFiniteModelError, PrivacyRefusedError
 from federation.models.build import build_model
 from federation.models.parameters import initial_parameters
-from federation.privacy.accounting import NOTHING, add, cost_of, epsilon_of_cost, round_event
+from federation.privacy.accounting import NOTHING, Cost, add, cost_of, epsilon_of_cost, round_event
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.site_level import site_round_event
@@ -228,10 +229,13 @@ def _epsilon_spent(study: StudyManifest, state: CoordinatorState) -> dict[str, f
     if not isinstance(privacy, PatientLevelPrivacy):
         return {}
     beside = study.cost_beside_training(sum(at <= state.round_number for at in study.evaluation_rounds()))
+
+    @functools.cache
+    def spent(cost: Cost, rounds: int) -> float:  # sites of equal size have spent the same
+        return epsilon_of_cost(add(beside, cost, times=rounds), delta=privacy.delta)
+
     return {
-        site: epsilon_of_cost(
-            add(beside, cost_of(round_event(study.mechanism(site))), times=rounds), delta=privacy.delta
-        )
+        site: spent(cost_of(round_event(study.mechanism(site))), rounds)
         for site, rounds in state.rounds_contributed.items()
     }
 

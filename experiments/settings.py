@@ -102,14 +102,14 @@ class InlineEngine(Document):
 
 
 class BatchedEngine(Document):
-    """All sites of a round as one tensor program, in this process; `inline` where that does not cover a study."""
+    """All sites of a round as one tensor program; `inline` where that does not cover a study."""
 
     kind: Literal["batched"]
     device: Literal["auto", "cpu", "cuda"] = "auto"
     memory_mib: Annotated[int, Field(ge=16)] = 1024
     """What the tensors of the sites under way may take, beside the records: sites are computed in blocks."""
-    num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Blocks at the same time; ``None``: one for each core where a site's work fills a core, else one."""
+    num_workers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Processes that compute blocks of sites; ``None``: one for each core where the work is worth it, else none but this."""
 
 
 class RayEngine(Document):

@@ -60,9 +60,11 @@ _STEP_REASON: Final = {
     "cnn": _EXACT + "Convolutions forward and back and windows of the images are most of the rest.",
 }
 _FEW_OPERATIONS: Final = (
-    "A local step is a few operations on small matrices, so what is left is the cost of calling them, and drawing orders for every "
-    "site from its own stream. Parameters lie in one block, operations are bound to their tensors once, a step is the product "
-    "itself."
+    "A local step is a few operations on small matrices, so what is left is the cost of calling them: a block of half the sites "
+    "takes more than half the time, so a second core cannot halve a round. Parameters lie in one block, operations are bound to "
+    "their tensors once, a step is the product itself, workers draw the next round's orders while a round is folded. "
+    "`python -m experiments.benchmarks.round_profile` prints the parts: draws, steps, whole rounds with one worker and with two. "
+    "Two threads instead of processes were slower than one."
 )
 
 GOALS: Final = (
@@ -74,7 +76,9 @@ GOALS: Final = (
         f"{_MLP}, DP-SGD",
         "Opacus hooks in a bare loop",
         0.06,
-        "A third of a private round is secure noise from each site's own stream, which Opacus' side does without.",
+        "A third of a private round is secure noise from each site's own stream, which Opacus' side does without. Sites are "
+        "divided among the cores. `python -m experiments.benchmarks.round_profile` prints the parts: draws, steps, noise, whole "
+        "rounds with one worker and with two.",
     ),
     Goal("hundred_sites_round_pfl", "round, 100 sites x 2,000 records, same MLP", "pfl", 0.15),
     Goal("hundred_sites_round_flower", "round, 100 sites x 2,000 records, same MLP", "Flower simulation (Ray)", 0.08),

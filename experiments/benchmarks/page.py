@@ -129,7 +129,7 @@ def _parts(run: Benchmarks) -> str:
 
 def _agreements(run: Benchmarks) -> str:
     return _table(
-        ("work", "way", "loss", "accuracy", "distance", "threads", "memory"),
+        ("work", "way", "loss", "accuracy", "distance", "threads", "workers", "memory"),
         (
             (
                 f"`{item.race}`",
@@ -138,6 +138,7 @@ def _agreements(run: Benchmarks) -> str:
                 f"{item.accuracy:.3f}",
                 "" if item.distance is None else f"{item.distance:.1e}",
                 str(item.threads),
+                "" if item.workers is None else str(item.workers),
                 f"{item.peak_mib:.0f} MiB",
             )
             for item in run.agreements

@@ -46,7 +46,8 @@ $warning## How it is measured
   float64 read and written once, on one core. Ours reads and writes the sum once for several updates that wait, at most
   eight and 256 MiB; the stricter floor, `fold_least_memory_speed`, does so too. Every site's update is a vector of its own,
   so that nobody finds one in the cache.
-- Programs of whole simulations run with the number of threads that the table below names; everything else on one.
+- Programs of whole simulations run with the numbers of threads and of worker processes that the table [below](#same-work) names;
+  everything else on one thread. Ours takes the workers that it takes by default.
 - Peers: a bare PyTorch loop; Opacus; Flower's simulation on Ray with two workers of one processor each; pfl-research
   (Granqvist et al. 2024) in one process; stock Flower's processes.
 
@@ -77,7 +78,7 @@ $figures
 
 Mean loss and accuracy over all training patients after the last round. *Distance* is how far the final parameters are
 from those of the first other way, divided by how far training moved these: rounding, where it is far below one.
-Memory is of the main process alone.
+Memory is of the main process alone; workers are processes beside it.
 
 $agreements
 

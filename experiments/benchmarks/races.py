@@ -45,7 +45,8 @@ class Race:
         work: In words.
         workload: The work.
         others: The ways beside ours; the first is the one that the others are compared with.
-        threads: Of a tensor operation in the main process of each way; Flower's workers have one each.
+        threads: Of a tensor operation in the main process of each way. Workers, ours and Flower's, have one each. Ours takes
+            as many workers as it does by default.
     """
 
     name: str
@@ -183,6 +184,7 @@ def _compare(race: Race, turn: dict[str, WayRun], folder: Path, *, ways: list[st
             accuracy=finished.accuracy,
             distance=None if private else _distance(folder, way, reference),
             threads=finished.threads,
+            workers=finished.workers,
             peak_mib=finished.peak_mib,
         )
         found.agreements.append(agreement)

@@ -83,6 +83,8 @@ class Agreement(Document):
     """Of its final parameters from those of the first of the others, relative to how far training moved these; ``None`` where noise
     makes them differ."""
     threads: int
+    workers: int | None = None
+    """Processes beside the main one that trained; ``None``: not noted."""
     peak_mib: float
     """Of the main process."""
 

@@ -48,14 +48,21 @@ PRIVACY = {
 }
 
 
-def study(*, model: str = "mlp", task: str = "binary", privacy: str = "plain", **changes) -> StudyManifest:
-    """A manifest of three sites."""
+def study(
+    *,
+    model: str = "mlp",
+    task: str = "binary",
+    privacy: str = "plain",
+    sizes: dict[str, int] = SIZES,
+    **changes,
+) -> StudyManifest:
+    """A manifest of three sites, or of those of ``sizes``."""
     data = manifest_data(
         model=MODELS[model],
         task=task,
         task_terms=TERMS[task].as_data() if task in TERMS else None,
         privacy=PRIVACY[privacy],
-        roster=[{"site": site, "weight": float(number), "training_patients": number} for site, number in SIZES.items()],
+        roster=[{"site": site, "weight": float(number), "training_patients": number} for site, number in sizes.items()],
         **changes,
     )
     data["contract"] = data["contract"] | {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from experiments.engines.batched.chain_steps import ChainStep, LayerStep, Operation, added, written
 from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import Descent
+from experiments.engines.batched.draws import StepRows, laid_out
 from experiments.engines.batched.private_chains import ClippedChain
 from experiments.engines.batched.stacking import Stack
 from federation.models.losses import record_loss_gradients
@@ -62,6 +63,11 @@ def _places(stack: Stack) -> Tensor:
     return places
 
 
+def _laid_out(stack: Stack, places: Tensor) -> StepRows:
+    (rows,) = laid_out(stack, places.unsqueeze(1).numpy(), [PLACES])
+    return rows
+
+
 def _task(layout: ChainLayout) -> str:
     return "binary" if layout.layers[-1].packed_shape[1] == 1 else "multiclass"
 
@@ -95,10 +101,14 @@ def test_gradients_are_those_of_the_kernels_whether_written_or_added(name: str) 
         return [*written(pieces[step.number], step), *added(own[step.number], step, factor=-0.5)]
 
     step = ChainStep(layout, packed, num_sites=SITES, places=PLACES, products=write_and_add)
-    outputs = step.say(stack.rows, places.flatten())
+    rows = _laid_out(stack, places)
+    outputs = step.say(stack.rows, rows.chosen)
     filled = places != stack.empty_row  # what an empty place says counts for nothing
-    torch.testing.assert_close(outputs[filled], network.outputs(theta, features)[filled])
-    step.at_outputs.copy_(record_loss_gradients(_task(layout), outputs, outcomes) * weights.unsqueeze(2))
+    by_site = outputs[: places.numel()].view(SITES, PLACES, -1)
+    torch.testing.assert_close(by_site[filled], network.outputs(theta, features)[filled])
+    given = torch.zeros((len(rows.chosen), 1))
+    given[: places.numel(), 0] = weights.flatten()
+    step.at_outputs.copy_(record_loss_gradients(_task(layout), outputs, rows.outcomes) * given)
     step.go_back()
     torch.testing.assert_close(layout.unpack(gradient, num_sites=SITES), wanted)
     torch.testing.assert_close(layout.unpack(packed, num_sites=SITES), theta - 0.5 * wanted)
@@ -124,7 +134,7 @@ def test_clipped_sums_are_those_of_the_kernels(name: str, scale: float) -> None:
     sink.add_weighted(factors, wanted)
     descent = Descent(layout.pack(theta), SITES, layout, lambda _: None, None)
     clipped = ClippedChain(layout, descent, stack, task=_task(layout), clipping_norm=0.5)
-    found = clipped.cut_sums(places)
+    found = clipped.cut_sums(_laid_out(stack, places))
     assert torch.equal(found, found.trunc())
     steps = layout.unpack(found, num_sites=SITES).double() * 0.5 * 2.0**-GRID_BITS
     torch.testing.assert_close(steps, wanted, rtol=1e-5, atol=2e-6)
@@ -144,3 +154,37 @@ def test_other_networks_are_no_chains(layers: list[nn.Module]) -> None:
     network = stacked_network(nn.Sequential(*layers))
     assert network is not None
     assert ChainLayout.of(network) is None
+
+
+def test_a_record_that_needs_a_wider_range_changes_nothing_at_other_sites() -> None:
+    _, layout, theta = _network("tanh")
+
+    def of_others(scale: float) -> Tensor:
+        stack = _stack(layout)
+        stack.rows[1, :FEATURES] *= scale
+        descent = Descent(layout.pack(theta), SITES, layout, lambda _: None, None)
+        clipped = ClippedChain(layout, descent, stack, task=_task(layout), clipping_norm=0.5)
+        return layout.unpack(clipped.cut_sums(_laid_out(stack, _places(stack))), num_sites=SITES)[1:]
+
+    wanted = of_others(1.0)
+    assert bool(wanted.any())
+    for scale in (1e22, math.inf):
+        assert torch.equal(of_others(scale), wanted)
+
+
+def test_steps_are_laid_out_in_order_with_their_own_places_and_shares() -> None:
+    _, layout, _ = _network("tanh")
+    stack = _stack(layout)
+    places = torch.full((SITES, 3, 4), stack.empty_row)
+    places[0, 0] = torch.arange(4)
+    places[1, 1, :2] = stack.sites[1].start + torch.arange(2)
+    first, second, third = laid_out(stack, places.numpy(), [4, 2, 4])
+    assert [rows.width for rows in (first, second, third)] == [4, 2, 4]
+    assert len(first.chosen) == len(second.chosen) == 32  # whole vectors
+    assert first.chosen[:4].tolist() == [0, 1, 2, 3]
+    assert first.shares[:5, 0].tolist() == [0.25] * 4 + [0.0]
+    assert second.chosen[2:4].tolist() == places[1, 1, :2].tolist()
+    assert second.shares.sum() == 1
+    assert torch.equal(second.outcomes, stack.outcomes[second.chosen])
+    assert bool((third.chosen == stack.empty_row).all())
+    assert not third.shares.any()

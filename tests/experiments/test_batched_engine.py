@@ -107,12 +107,12 @@ def test_noise_in_shares(tmp_path: Path) -> None:
     assert furthest(ours, theirs) < CLOSE
 
 
-def test_blocks_and_threads_change_memory_and_time_only(tmp_path: Path) -> None:
+def test_blocks_and_workers_change_memory_and_time_only(tmp_path: Path) -> None:
     manifest = study(model="cnn", privacy="private")
     data = data_of(manifest)
     runs = [
         batched(manifest, data, tmp_path / str(number), **plan)
-        for number, plan in enumerate([{"num_threads": 1}, {"num_threads": 3}, {"memory_mib": 16}])
+        for number, plan in enumerate([{"num_workers": 1}, {"num_workers": 3}, {"memory_mib": 16}])
     ]
     assert max(furthest(runs[0], run) for run in runs[1:]) < CLOSE
 
@@ -131,7 +131,7 @@ def test_noise_is_that_of_a_site_step_after_step() -> None:
     mechanisms = [manifest.mechanism(site) for site in SIZES]
     keys = [seeded_streams(seed, provenance="synthetic").stream("noise") for seed in range(3)]
     again = [seeded_streams(seed, provenance="synthetic").stream("noise") for seed in range(3)]
-    found = private._noise([KeyStream.of(key) for key in keys], size=9, num_steps=4, mechanisms=mechanisms)
+    found = private.step_noise([KeyStream.of(key) for key in keys], size=9, num_steps=4, mechanisms=mechanisms)
     for site, (key, mechanism) in enumerate(zip(again, mechanisms, strict=True)):
         stream = KeyStream.of(key)
         for step in range(4):

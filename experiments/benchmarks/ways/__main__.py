@@ -32,13 +32,14 @@ def main(way: str, folder: Path) -> str:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     given = read_given(folder)
     try:
-        parameters, ends = _take(way, given, folder)
+        parameters, ends, workers = _take(way, given, folder)
     except ImportError as failure:
         return Missing(missing=f"{way} is not installed here: {failure}").model_dump_json()
-    return hand_back(given, parameters, ends, folder=folder, way=way).model_dump_json()
+    return hand_back(given, parameters, ends, folder=folder, way=way, workers=workers).model_dump_json()
 
 
-def _take(way: str, given: Given, folder: Path) -> tuple[Vector, list[float]]:
+def _take(way: str, given: Given, folder: Path) -> tuple[Vector, list[float], int]:
+    """The final parameters, when each round ended, and how many processes beside this one trained."""
     # Imported here: a way must not pay for the libraries of another.
     match way:
         case "inline" | "batched":
@@ -48,19 +49,19 @@ def _take(way: str, given: Given, folder: Path) -> tuple[Vector, list[float]]:
         case "bare":
             from experiments.benchmarks.ways import bare_loop
 
-            return bare_loop.run(given)
+            return *bare_loop.run(given), 0
         case "opacus" | "opacus_ghost":
             from experiments.benchmarks.ways import opacus_loop
 
-            return opacus_loop.run(given, ghost=way == "opacus_ghost")
+            return *opacus_loop.run(given, ghost=way == "opacus_ghost"), 0
         case "flower":
             from experiments.benchmarks.ways import flower_simulation
 
-            return flower_simulation.run(given, folder)
+            return *flower_simulation.run(given, folder), flower_simulation.WORKERS
         case "pfl":
             from experiments.benchmarks.ways import pfl_simulation
 
-            return pfl_simulation.run(given)
+            return *pfl_simulation.run(given), 0
         case _:
             raise ConfigurationError(f"expected a way to take, got {way!r}")
 

@@ -22,7 +22,7 @@ from experiments.benchmarks.ways.bare_loop import local_steps
 from experiments.benchmarks.ways.given import Given, read_given
 from federation.models.parameters import Vector, flatten
 
-_WORKERS: Final = 2
+WORKERS: Final = 2
 QUIET: Final = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -71,7 +71,7 @@ def run(given: Given, folder: Path) -> tuple[Vector, list[float]]:
         num_supernodes=given.workload.num_sites,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-            "init_args": {"num_cpus": _WORKERS, "include_dashboard": False, "log_to_driver": False},
+            "init_args": {"num_cpus": WORKERS, "include_dashboard": False, "log_to_driver": False},
         },
     )
     return final[0], ends

@@ -39,6 +39,8 @@ class Finished(Document):
     accuracy: float
     threads: int
     """Threads of one tensor operation in the main process."""
+    workers: int
+    """Processes beside the main one that trained, with one thread each."""
     peak_mib: float
     """Resident memory of the main process at its highest. Worker processes are not in it."""
 
@@ -120,7 +122,7 @@ def parameters_file(folder: Path, way: str) -> Path:
 
 
 def hand_back(
-    given: Given, parameters: NDArray[np.float32], ends: Sequence[float], *, folder: Path, way: str
+    given: Given, parameters: NDArray[np.float32], ends: Sequence[float], *, folder: Path, way: str, workers: int
 ) -> Finished:
     """Keep the final parameters and judge them.
 
@@ -130,6 +132,7 @@ def hand_back(
         ends: When each round ended, in seconds of any clock.
         folder: Of the work.
         way: Name of the way.
+        workers: Processes beside this one that trained.
     """
     write_durably(
         parameters_file(folder, way), save({"parameters": np.ascontiguousarray(parameters, dtype=np.float32)})
@@ -140,6 +143,7 @@ def hand_back(
         loss=loss,
         accuracy=accuracy,
         threads=torch.get_num_threads(),
+        workers=workers,
         peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB, 1),
     )
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Final
-
-import torch
 
 from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import run_study
@@ -24,7 +23,7 @@ from experiments.settings import BatchedEngine
 from federation.errors import ConfigurationError, InternalError
 from federation.models.parameters import Vector
 from federation.study.manifest import StudyManifest
-from federation.study.result import StudyResult
+from federation.study.result import RoundResult, StudyResult
 from site_client.patients import SiteData
 
 _Coordinate = Callable[[Transport | DirectSites, CheckpointStore], StudyResult]
@@ -34,16 +33,15 @@ BEST_ENGINE: Final = "batched"
 """The engine that is measured against other systems."""
 
 
-def ours_round(given: Given, engine: str) -> tuple[Vector, list[float]]:
+def ours_round(given: Given, engine: str) -> tuple[Vector, list[float], int]:
     """All rounds of the study. Making the sites' folders does not count.
 
     Args:
         given: The work.
-        engine: ``inline`` or ``batched``; the batched one computes as many blocks of sites at the same time as tensor operations
-            have threads here.
+        engine: ``inline`` or ``batched``; the batched one takes as many workers as it does by default.
 
     Returns:
-        The final parameters, and when each round ended.
+        The final parameters, when each round ended, and the number of workers.
 
     Raises:
         ConfigurationError: If there is no such engine.
@@ -57,6 +55,12 @@ def ours_round(given: Given, engine: str) -> tuple[Vector, list[float]]:
     )
     manifest = given.workload.manifest()
     ends: list[float] = []
+    workers: list[int] = []
+
+    def after(result: RoundResult) -> None:
+        ends.append(time.perf_counter())
+        if result.round_number == 1:  # its time does not count
+            workers.append(len(active_children()))
 
     def coordinate(sites: Transport | DirectSites, checkpoints: CheckpointStore) -> StudyResult:
         return run_study(
@@ -65,13 +69,13 @@ def ours_round(given: Given, engine: str) -> tuple[Vector, list[float]]:
             NullTracker(),
             checkpoints=checkpoints,
             clock=time.monotonic,
-            on_round=lambda _: ends.append(time.perf_counter()),
+            on_round=after,
         )
 
     with tempfile.TemporaryDirectory() as name:
         run = _batched if engine == "batched" else _inline
         result = run(manifest, data, Path(name), coordinate)
-    return result.parameters, ends
+    return result.parameters, ends, workers[0]
 
 
 def _inline(manifest: StudyManifest, data: tuple[SiteData, ...], folder: Path, coordinate: _Coordinate) -> StudyResult:
@@ -86,5 +90,5 @@ def _batched(manifest: StudyManifest, data: tuple[SiteData, ...], folder: Path, 
     reason = reason_against_batching(manifest)
     if reason is not None:
         raise InternalError(f"expected work that the batched engine covers, got {reason}")
-    engine = BatchedEngine(kind="batched", num_threads=torch.get_num_threads())
+    engine = BatchedEngine(kind="batched")
     return run_batched(manifest, data, coordinate, engine=engine, seed=SEED, folder=folder)

@@ -1,1 +1,1 @@
-"""The `batched` engine: all sites of a round trained as one tensor program, in this process."""
+"""The `batched` engine: all sites of a round trained as one tensor program."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from typing import Final, Literal
 
 import torch
@@ -14,6 +14,7 @@ import torch
 from federation.errors import ConfigurationError
 from federation.models.stacked.convolution import ConvolutionLayer
 from federation.models.stacked.network import StackedNetwork
+from federation.privacy.promise import PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
 from site_client.patients import SiteData
 
@@ -25,39 +26,54 @@ _VALUES_OF_A_RECORD: Final = 6
 """Copies of a record's features and activations, forward and backward, float64 among them."""
 
 
+_SITES_OF_A_WORKER: Final = 4
+"""Of small networks. With fewer the calls of a step, which are as many for one site as for all, cost more than a core gives."""
+_LEAST_SITES: Final = 2
+"""Of a block of small networks: a stack of one is multiplied by other code, whose last bits differ."""
+_FILLS_A_CORE: Final = 2**25
+"""Products of one site's step, forward and back, from which on the calls hardly count: a millisecond."""
+_WORTH_A_WORKER: Final = 2**32
+"""Products of a study, from which on copies of this process are made: a sixth of a second of one core. To make them, and their
+first touch of everything, takes a fifth of that."""
+_CALLS_OF_A_STEP: Final = 2**22
+"""The time of a step's calls, in products."""
+_PRIVATE: Final = 4
+"""A private step's time, in plain ones: norms, noise."""
+
+
 @dataclass(frozen=True)
 class BlockPlan:
-    """Which sites are computed together, by how many threads, on which device.
+    """Which sites are computed together, by how many processes, on which device.
 
     Args:
         block_sites: Sites of a block.
-        num_threads: Blocks under way at the same time.
+        num_workers: Blocks under way at the same time.
         device: Of the tensors.
+        is_even: Whether a step has as many places in every block: then a site's numbers do not hang on the blocks. Where blocks
+            are single sites whatever the number of workers is, each has its own.
     """
 
     block_sites: int
-    num_threads: int
+    num_workers: int
     device: torch.device
+    is_even: bool = True
 
     def groups(self, sites: Sequence[SiteData]) -> list[Sequence[SiteData]]:
-        """The blocks, in order."""
-        return [sites[start : start + self.block_sites] for start in range(0, len(sites), self.block_sites)]
-
-    @contextmanager
-    def threads(self) -> Generator[ThreadPoolExecutor]:
-        """Workers for the blocks of a round. Each computes on one core: the cores are taken already."""
-        before = torch.get_num_threads()
-        if self.num_threads > 1:
-            torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(self.num_threads, initializer=_one_core) as pool:
-                yield pool
-        finally:
-            torch.set_num_threads(before)
+        """The blocks, in order, of like size."""
+        number = -(-len(sites) // self.block_sites)
+        ends = [len(sites) * (place + 1) // number for place in range(number)]
+        return [sites[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _one_core() -> None:
+@contextmanager
+def torch_on_one_core() -> Generator[None]:
+    """Sums must not depend on the number of cores."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def plan_blocks(
@@ -67,7 +83,7 @@ def plan_blocks(
     *,
     device: Device = "auto",
     memory_mib: int = 1024,
-    num_threads: int | None = None,
+    num_workers: int | None = None,
 ) -> BlockPlan:
     """Divide the sites so that a block's tensors fit into memory.
 
@@ -77,24 +93,48 @@ def plan_blocks(
         sites: All of them.
         device: ``auto`` takes an accelerator if there is one.
         memory_mib: What the tensors of all blocks under way may take, beside the records.
-        num_threads: Blocks at the same time; ``None``: one for each core where a site's work fills a core, else one.
+        num_workers: Processes that compute blocks; ``None``: as many as there are cores and the work is worth, see
+            :func:`worthwhile_workers`.
 
     Raises:
         ConfigurationError: If the device is not there.
     """
     chosen = _device(device)
-    fills_a_core = chosen.type == "cpu" and any(isinstance(layer, ConvolutionLayer) for layer in network.layers)
-    cores = len(os.sched_getaffinity(0))
-    threads = num_threads or (min(cores, len(sites)) if fills_a_core else 1)
     width = len(sites[0].training.feature_names)
     batch = max(
         manifest.schedule.batch_size,
         *(int(1.5 * _drawn(manifest, site)) for site in sites),
     )
+    products = 6 * batch * network.num_parameters
+    convolves = any(isinstance(layer, ConvolutionLayer) for layer in network.layers)
+    private = isinstance(manifest.privacy, PatientLevelPrivacy)
+    one_by_one = chosen.type == "cpu" and (convolves or products >= _FILLS_A_CORE)
+    most = max(1, len(sites) // (1 if one_by_one else _LEAST_SITES))
+    workers = 1
+    if chosen.type == "cpu":
+        steps = manifest.schedule.rounds * manifest.schedule.local_steps
+        work = steps * (_CALLS_OF_A_STEP + len(sites) * products) * (_PRIVATE if private else 1)
+        workers = num_workers or worthwhile_workers(len(sites), work=work, fills_a_core=one_by_one)
+    workers = min(workers, most)
     of_a_site = 4 * (_MODELS_OF_A_SITE * network.num_parameters + batch * _VALUES_OF_A_RECORD * _widest(network, width))
-    fitting = max(1, memory_mib * 2**20 // max(1, of_a_site * threads))
-    even = -(-len(sites) // threads)
-    return BlockPlan(1 if fills_a_core else min(fitting, even), threads, chosen)
+    fitting = max(1, memory_mib * 2**20 // max(1, of_a_site * workers))
+    number = len(sites) if one_by_one else min(most, max(workers, -(-len(sites) // fitting)))
+    return BlockPlan(-(-len(sites) // number), workers, chosen, is_even=not one_by_one)
+
+
+def worthwhile_workers(num_sites: int, *, work: int, fills_a_core: bool) -> int:
+    """How many processes make a study faster: one for each core that this process may use.
+
+    One in a process that another one started (a job of a sweep): its brothers have the cores already.
+
+    Args:
+        num_sites: Of the study.
+        work: Products of the study, and what its calls are worth in products.
+        fills_a_core: Whether a single site's step does.
+    """
+    if parent_process() is not None or work < _WORTH_A_WORKER:
+        return 1
+    return max(1, min(len(os.sched_getaffinity(0)), num_sites // (1 if fills_a_core else _SITES_OF_A_WORKER)))
 
 
 def _drawn(manifest: StudyManifest, site: SiteData) -> float:

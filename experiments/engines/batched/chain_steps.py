@@ -2,7 +2,11 @@
 
 Making a view costs as much as a small product, so no view is made while a round steps.
 
-Axis names: S sites, B places for records of a site, F features, K outputs, D parameters, R records of all sites.
+Functions that are computed value by value see whole vectors (:data:`~experiments.engines.batched.draws.WHOLE_VECTORS`): behind the
+places of all sites there are some more, which stay zero.
+
+Axis names: S sites, B places for records of a site, P places of all sites as whole vectors, F features, K outputs, D parameters,
+R records of all sites.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import torch
 from torch import Tensor
 
 from experiments.engines.batched.chains import ChainLayer, ChainLayout, Piece
+from experiments.engines.batched.draws import whole_vectors
 
 _ATEN = torch.ops.aten
 
@@ -55,19 +60,25 @@ class ChainStep:
     def __init__(
         self, layout: ChainLayout, theta: Tensor, *, num_sites: int, places: int, products: Products | None = None
     ) -> None:
+        size = num_sites * places
+
         def buffer(width: int) -> Tensor:
-            return theta.new_empty((num_sites, places, width))
+            return theta.new_zeros((whole_vectors(size), width))
+
+        def by_site(whole: Tensor) -> Tensor:
+            return whole[:size].view(num_sites, places, -1)
 
         pieces = layout.pieces(theta, num_sites=num_sites)
-        self.features = buffer(layout.layers[0].packed_shape[0])
-        self._flat_features = self.features.view(num_sites * places, -1)
+        self._whole_features = buffer(layout.layers[0].packed_shape[0])
+        self.features = by_site(self._whole_features)
         self._forward: list[Operation] = []
         self.layers: list[LayerStep] = []
         backward: list[Operation] = []
         back_through: list[Operation] = []
-        values = self.features
+        values, self.outputs, self.at_outputs = self.features, self._whole_features, self._whole_features
         for number, (layer, piece) in enumerate(zip(layout.layers, pieces, strict=True)):
-            product, gradient = buffer(layer.packed_shape[1]), buffer(layer.packed_shape[1])
+            whole_product, whole_gradient = buffer(layer.packed_shape[1]), buffer(layer.packed_shape[1])
+            product, gradient = by_site(whole_product), by_site(whole_gradient)
             step = LayerStep(number, values, gradient)
             if products is not None:
                 backward = [*products(step), *backward]
@@ -77,27 +88,26 @@ class ChainStep:
             self._forward.append(_product(values, piece.weight, product))
             if piece.bias is not None:
                 self._forward.append(partial(product.add_, piece.bias))
-            values = torch.empty_like(product) if layer.activation == "gelu" else product
-            self._forward += _activation(layer, product, values)
-            back_through = _through_activation(layer, gradient, values, product)
+            whole_values = torch.zeros_like(whole_product) if layer.activation == "gelu" else whole_product
+            self._forward += _activation(layer, whole_product, whole_values)
+            back_through = _through_activation(layer, whole_gradient, whole_values, whole_product)
+            values, self.outputs, self.at_outputs = by_site(whole_values), whole_values, whole_gradient
         self._backward = backward
-        self.outputs = values
-        self.at_outputs = self.layers[-1].gradient
 
     def say(self, rows: Tensor, chosen: Tensor) -> Tensor:
-        """What the network says to some rows: ``[S, B, K]``, overwritten by the next call.
+        """What the network says to some rows: ``[P, K]``, overwritten by the next call.
 
         Args:
             rows: ``[R, F]`` with their ones.
-            chosen: ``[S B]`` which of them.
+            chosen: ``[P]`` which of them, see :class:`~experiments.engines.batched.draws.StepRows`.
         """
-        torch.index_select(rows, 0, chosen, out=self._flat_features)
+        torch.index_select(rows, 0, chosen, out=self._whole_features)
         for operation in self._forward:
             operation()
         return self.outputs
 
     def go_back(self) -> None:
-        """From :attr:`at_outputs` through all layers."""
+        """From :attr:`at_outputs` ``[P, K]`` through all layers."""
         for operation in self._backward:
             operation()
 

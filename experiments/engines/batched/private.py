@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -17,8 +16,9 @@ from torch import Tensor
 
 from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import Descent
+from experiments.engines.batched.draws import Draws, laid_out, whole_vectors
 from experiments.engines.batched.private_chains import ClippedChain
-from experiments.engines.batched.stacking import IndexArray, Stack, placed
+from experiments.engines.batched.stacking import IndexArray, Stack
 from federation.models.stacked.network import StackedNetwork
 from federation.models.stacked.sinks import RecordGradients, patient_sums
 from federation.models.task_terms import Objective
@@ -26,8 +26,6 @@ from federation.privacy.clipping import GRID_BITS, grid_step
 from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import LONGEST_BLOCK, standard_normal, uniform_words, write_normals
 from federation.privacy.promise import MechanismSpec
-from federation.privacy.randomness import RandomStreams
-from federation.privacy.sampling import poisson_sample
 from federation.privacy.summation import MOST_CANCELLATION, clipping_factors, cut_to_grid, working_norm
 
 _CPU: Final = torch.device("cpu")
@@ -38,38 +36,6 @@ _MOST_NUMBERS: Final = 2**22
 
 Apart = Callable[[int, IndexArray, Tensor], Tensor]
 """(site of the block, rows of the stack of one patient, ``[D]`` parameters) to its clipped gradient in grid steps ``[D]``."""
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Who is drawn in each step.
-
-    Args:
-        places: ``[S, K, B]`` rows of the stack.
-        owners: ``[S, K, B]`` position of each row's patient among the drawn, -1 in an empty place; ``None`` if every patient
-            has one record.
-    """
-
-    places: Tensor
-    owners: Tensor | None
-
-
-def draw(stack: Stack, mechanisms: Sequence[MechanismSpec], samplers: Sequence[KeyStream], *, num_steps: int) -> Draws:
-    """Poisson draws of all sites for some steps."""
-    rows: list[IndexArray] = []
-    owners: list[IndexArray] = []
-    steps: list[IndexArray] = []
-    for site, mechanism, sampler in zip(stack.sites, mechanisms, samplers, strict=True):
-        number = len(site.first)
-        found = poisson_sample(number * num_steps, numerator=mechanism.sampling_numerator, generator=sampler)
-        step_of_patient, patients = found // max(1, number), found % max(1, number)
-        own, of_patient = site.of(patients)
-        rows.append(own)
-        owners.append(of_patient)
-        steps.append(step_of_patient[of_patient])
-    places = placed(rows, steps, num_steps=num_steps, empty_row=stack.empty_row)
-    of_places = None if stack.is_single else torch.from_numpy(placed(owners, steps, num_steps=num_steps, empty_row=-1))
-    return Draws(torch.from_numpy(places).to(stack.device), None if of_places is None else of_places.to(stack.device))
 
 
 def clipped_sums(  # noqa: PLR0913 - what a step is made of
@@ -91,7 +57,7 @@ def clipped_sums(  # noqa: PLR0913 - what a step is made of
         theta: ``[S, D]``.
         stack: The sites' records.
         places: ``[S, B]`` rows of the stack.
-        owners: ``[S, B]``, see :class:`Draws`.
+        owners: ``[S, B]``, see :class:`~experiments.engines.batched.draws.Draws`.
         task: Sets the loss.
         clipping_norm: Of one patient.
         grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
@@ -130,6 +96,21 @@ def clipped_sums(  # noqa: PLR0913 - what a step is made of
     return cut
 
 
+def step_places(stack: Stack, draws: Draws, step: int, *, width: int) -> tuple[Tensor, Tensor | None]:
+    """Places and owners ``[S, B]`` of a step, at least so many places, as whole vectors.
+
+    Args:
+        stack: The sites' records.
+        draws: Of the round.
+        step: From 0.
+        width: Places that are wanted.
+    """
+    own = Draws(draws.places[:, step : step + 1], None if draws.owners is None else draws.owners[:, step : step + 1])
+    own = own.placed_in(whole_vectors(width), empty_row=stack.empty_row)
+    places = torch.from_numpy(own.places[:, 0]).to(stack.device)
+    return places, None if own.owners is None else torch.from_numpy(own.owners[:, 0]).to(stack.device)
+
+
 def _patients_left(left: Tensor, places: Tensor, owners: Tensor) -> Iterator[tuple[int, IndexArray]]:
     """(site of the block, rows of the stack) of every patient of whom a record is marked in ``left [S, B]``."""
     for site in torch.nonzero(left.any(dim=1)).flatten().tolist():
@@ -137,14 +118,16 @@ def _patients_left(left: Tensor, places: Tensor, owners: Tensor) -> Iterator[tup
             yield site, places[site][owners[site] == owner].cpu().numpy()
 
 
-def train_privately(
+def train_privately(  # noqa: PLR0913 - what a round is made of
     network: StackedNetwork,
     descent: Descent,
     stack: Stack,
+    draws: Draws,
     *,
+    widths: Sequence[int],
     task: Objective,
     mechanisms: Sequence[MechanismSpec],
-    streams: Sequence[RandomStreams],
+    noises: Sequence[KeyStream],
     apart: Apart,
 ) -> None:
     """Train all sites of a block for one round, in place.
@@ -153,30 +136,29 @@ def train_privately(
         network: Of the study.
         descent: Start parameters of each site; the trained ones afterwards.
         stack: The sites' records; a site may have none, and then releases noise.
+        draws: Their patients of all steps.
+        widths: ``[K]`` places that each step gets.
         task: Sets the loss.
         mechanisms: Of each site; they differ in the divisor and the sampling probability only.
-        streams: Of each site's private round.
+        noises: Each site's key-stream of noise, from its beginning.
         apart: See :func:`clipped_sums`.
     """
-    samplers = [KeyStream.from_generator(own.stream("sampling")) for own in streams]
-    noises = [KeyStream.from_generator(own.stream("noise")) for own in streams]
     common = mechanisms[0]
     scales = _scales(descent, mechanisms)
     mean = torch.empty_like(descent.theta)
     size, layout = network.num_parameters, descent.layout
+    if layout is None:
+        totals = _of_network(
+            network, descent, stack, draws, widths=widths, task=task, clipping_norm=common.clipping_norm, apart=apart
+        )
+    else:
+        totals = _of_chain(layout, descent, stack, draws, widths=widths, task=task, clipping_norm=common.clipping_norm)
     at_once = max(1, min(common.steps_per_round, _MOST_NUMBERS // (descent.num_sites * size)))
     for first in range(0, common.steps_per_round, at_once):
         number = min(at_once, common.steps_per_round - first)
-        draws = draw(stack, mechanisms, samplers, num_steps=number)
-        noise = _noise(noises, size=size, num_steps=number, mechanisms=mechanisms, device=scales.device)
-        if layout is None:
-            totals = _of_network(
-                network, descent, stack, draws, task=task, clipping_norm=common.clipping_norm, apart=apart
-            )
-        else:
-            totals = _of_chain(layout, descent, stack, draws, task=task, clipping_norm=common.clipping_norm)
+        noise = step_noise(noises, size=size, num_steps=number, mechanisms=mechanisms, device=scales.device)
         by_step = noise.transpose(0, 1) if layout is None else layout.pack_steps(noise)
-        for released, total in zip(by_step, totals, strict=True):
+        for released, total in zip(by_step, totals, strict=False):  # the noise of these steps only
             torch.mul(released.add_(total), scales, out=mean)
             descent.step(mean)
 
@@ -196,18 +178,20 @@ def _of_network(
     stack: Stack,
     draws: Draws,
     *,
+    widths: Sequence[int],
     task: Objective,
     clipping_norm: float,
     apart: Apart,
 ) -> Iterator[Tensor]:
     """``[S, D]`` whole grid steps of each step, at the parameters of that moment."""
-    for offset in range(draws.places.shape[1]):
+    for offset, width in enumerate(widths):
+        places, owners = step_places(stack, draws, offset, width=width)
         yield clipped_sums(
             network,
             descent.theta,
             stack,
-            places=draws.places[:, offset],
-            owners=None if draws.owners is None else draws.owners[:, offset],
+            places=places,
+            owners=owners,
             task=task,
             clipping_norm=clipping_norm,
             apart=apart,
@@ -215,16 +199,22 @@ def _of_network(
 
 
 def _of_chain(
-    layout: ChainLayout, descent: Descent, stack: Stack, draws: Draws, *, task: Objective, clipping_norm: float
+    layout: ChainLayout,
+    descent: Descent,
+    stack: Stack,
+    draws: Draws,
+    *,
+    widths: Sequence[int],
+    task: Objective,
+    clipping_norm: float,
 ) -> Iterator[Tensor]:
-    """The same, packed; with as many places as each step needs."""
+    """The same, packed; steps of like width share their buffers."""
     clipped = ClippedChain(layout, descent, stack, task=task, clipping_norm=clipping_norm)
-    most = draws.places.shape[2]
-    for offset, width in enumerate(stack.widths(draws.places.cpu().numpy())):
-        yield clipped.cut_sums(draws.places[:, offset, : min(most, -(-width // _ROWS) * _ROWS)])
+    for rows in laid_out(stack, draws.places, [-(-width // _ROWS) * _ROWS for width in widths]):
+        yield clipped.cut_sums(rows)
 
 
-def _noise(
+def step_noise(
     streams: Sequence[KeyStream],
     *,
     size: int,

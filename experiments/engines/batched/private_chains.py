@@ -17,6 +17,7 @@ from torch import Tensor
 from experiments.engines.batched.chain_steps import ChainStep, Operation, written
 from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import Descent
+from experiments.engines.batched.draws import StepRows
 from experiments.engines.batched.stacking import Stack
 from federation.models.losses import record_loss_gradients
 from federation.models.task_terms import Objective
@@ -57,22 +58,23 @@ class ClippedChain:
         self._bound = working_norm(clipping_norm, num_parameters=num_parameters)
         self._steps_of_unit = 2.0**GRID_BITS / clipping_norm
 
-    def cut_sums(self, places: Tensor) -> Tensor:
-        """Clipped gradients of the records at ``places [S, B]``, added up.
+    def cut_sums(self, rows: StepRows) -> Tensor:
+        """Clipped gradients of the records of a step, added up.
 
         Returns:
             ``[S D]`` float32 whole grid steps, packed; overwritten by the next call.
         """
-        step, writing = self._step_of(places.shape[1])
-        chosen = places.reshape(-1)
-        outcomes = self._stack.outcomes.index_select(0, chosen).view(places.shape)
-        gradients = record_loss_gradients(self._task, step.say(self._stack.rows, chosen), outcomes)
-        torch.mul(gradients, (places != self._stack.empty_row).unsqueeze(2), out=step.at_outputs)
+        step, writing = self._step_of(rows.width)
+        gradients = record_loss_gradients(self._task, step.say(self._stack.rows, rows.chosen), rows.outcomes)
+        torch.mul(gradients, rows.shares != 0, out=step.at_outputs)
         step.go_back()
-        squares = self._squared_norms(step, self._stack.squared_norms.index_select(0, chosen).view(places.shape))
-        if not math.isfinite(squares.sum().item()):
-            squares = self._usable(step)
-        factors = clipping_factors(squares.sqrt_(), self._bound).to(torch.float32).unsqueeze(2)
+        places = (self._descent.num_sites, rows.width)
+        chosen = rows.chosen[: places[0] * places[1]]
+        squares = self._squared_norms(step, self._stack.squared_norms.index_select(0, chosen).view(places))
+        if math.isfinite(squares.sum().item()):
+            factors = clipping_factors(squares.sqrt_(), self._bound).to(torch.float32).unsqueeze(2)
+        else:
+            factors = self._factors_of_usable(step, squares).unsqueeze(2)
         for layer in step.layers:
             layer.gradient.mul_(factors)
         for write in writing:
@@ -94,17 +96,22 @@ class ClippedChain:
             part = _squared(layer.inputs, of_features.dtype)
             if self._pieces[layer.number].bias is not None:
                 part += 1.0
-            squares.addcmul_(part, _squared(layer.gradient, of_features.dtype))
+            squares.add_(part.mul_(_squared(layer.gradient, of_features.dtype)))
         return squares
 
-    def _usable(self, step: ChainStep) -> Tensor:
-        """Norms with a wider range; records without one are made zero: what is not finite would be so in every product."""
-        squares = self._squared_norms(step, _squared(step.features, torch.float64))
-        unusable = ~torch.isfinite(squares)
+    def _factors_of_usable(self, step: ChainStep, squares: Tensor) -> Tensor:
+        """Norms with a wider range, for the sites that need it.
+
+        Records without one are made zero: what is not finite would be so in every product.
+        """
+        wide = self._squared_norms(step, _squared(step.features, torch.float64))
+        unusable = ~torch.isfinite(wide)
         for layer in step.layers:
             layer.inputs.masked_fill_(unusable.unsqueeze(2), 0.0)
             layer.gradient.masked_fill_(unusable.unsqueeze(2), 0.0)
-        return squares.masked_fill_(unusable, 0.0)
+        needed = ~torch.isfinite(squares).all(dim=1, keepdim=True)
+        of_wide = clipping_factors(wide.masked_fill_(unusable, 0.0).sqrt_(), self._bound).to(torch.float32)
+        return torch.where(needed, of_wide, clipping_factors(squares.sqrt_(), self._bound).to(torch.float32))
 
 
 def _squared(rows: Tensor, dtype: torch.dtype) -> Tensor:

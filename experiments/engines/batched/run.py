@@ -59,12 +59,15 @@ def run_batched(
             in_order,
             device=engine.device,
             memory_mib=engine.memory_mib,
-            num_threads=engine.num_threads,
+            num_workers=engine.num_workers,
         ),
         folder=folder / "sites",
         resumed_from=0 if done is None else done.round_number,
     )
-    _LOG.info("%d sites in blocks of %d on %s", len(in_order), batched.plan.block_sites, batched.plan.device)
+    plan = batched.plan
+    _LOG.info(
+        "%d sites in blocks of %d on %s, workers: %d", len(in_order), plan.block_sites, plan.device, plan.num_workers
+    )
     checkpoints = SpacedCheckpoints(
         folder / "coordinator",
         study=manifest.digest,

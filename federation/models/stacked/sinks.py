@@ -272,7 +272,8 @@ def patient_sums(same: Tensor, values: Tensor) -> Tensor:
         return (same * every_pair).sum(dim=2)
     site, first, second = torch.nonzero(same, as_tuple=True)
     weights = every_pair[site, first, second]
-    return torch.bincount(site * records + first, weights=weights, minlength=sites * records).view(sites, records)
+    sums = torch.bincount(site * records + first, weights=weights, minlength=sites * records)
+    return sums.double().view(sites, records)  # whole numbers where there is no pair: nobody was drawn
 
 
 def _squares_of_sums(same: Tensor, gradients: Tensor) -> Tensor:

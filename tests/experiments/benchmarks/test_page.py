@@ -73,10 +73,10 @@ def test_quick_busy_and_partial_runs_say_so() -> None:
 
 def test_the_same_work_is_shown() -> None:
     agreement = Agreement(
-        race="mlp_round", way="flower", loss=0.5, accuracy=0.75, distance=1e-6, threads=1, peak_mib=400.0
+        race="mlp_round", way="flower", loss=0.5, accuracy=0.75, distance=1e-6, threads=1, workers=2, peak_mib=400.0
     )
     line = _line(page_of(run_of(agreements=(agreement,))), "| flower |")
-    assert line == "| `mlp_round` | flower | 0.5000 | 0.750 | 1.0e-06 | 1 | 400 MiB |"
+    assert line == "| `mlp_round` | flower | 0.5000 | 0.750 | 1.0e-06 | 1 | 2 | 400 MiB |"
 
 
 def test_a_bar_in_a_cell_does_not_break_the_table() -> None:

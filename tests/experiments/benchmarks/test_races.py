@@ -44,6 +44,7 @@ class _Runner:
             loss=self.losses.get(way, 0.5),
             accuracy=0.8,
             threads=threads,
+            workers=2,
             peak_mib=1.0,
         )
         return WayRun(finished=finished, process_seconds=60.0)

@@ -270,3 +270,11 @@ def test_the_bits_of_a_patients_norm_do_not_depend_on_who_else_is_in_the_pass() 
     for absent in range(len(lengths)):
         without = norms(absent)
         assert without == {patient: found for patient, found in everybody.items() if patient != absent}
+
+
+def test_sums_by_patient_of_a_step_in_which_nobody_was_drawn_are_zeros() -> None:
+    """The same numbers, in float64, as of a step with patients: what comes after takes no other."""
+    nobody = torch.zeros((2, 4, 4), dtype=torch.bool)
+    found = patient_sums(nobody, torch.ones((2, 4), dtype=torch.float64))
+    assert found.dtype == torch.float64
+    assert torch.equal(found, torch.zeros((2, 4), dtype=torch.float64))

@@ -53,10 +53,10 @@ _STEP_REASON: Final = {
     + "The secure noise of a million numbers and the float64 product are each about a plain step at 64 patients. Noise is made in "
     "the memory of its words, large memory is kept (a new page costs three microseconds), which took a fifth off the step. Tried "
     "without gain: float32 products of 64 to 160 records added up in float64, which write and read the million numbers again each "
-    "time; products in blocks of the output; cutting in blocks; other block sizes of the noise. NumPy's sine is twelve times "
-    "slower than the one in use; AES-256 would save a fifth of the key-stream, which is a tenth of the step. One float32 product "
-    "would save a tenth, but rounding then needs room that grows with the square of the patients drawn, above one per cent from "
-    "320 on.",
+    "time; cutting in blocks; other block sizes of the noise. Products in blocks of the output gained in one size and lost in "
+    "others. NumPy's sine is twelve times slower than the one in use; AES-256 would save at most a fifth of the key-stream, which "
+    "is a tenth of the step. One float32 product would save a tenth, but rounding then needs room that grows with the square of "
+    "the patients drawn, above one per cent from 320 on.",
     "cnn": _EXACT + "Convolutions forward and back and windows of the images are most of the rest.",
 }
 _FEW_OPERATIONS: Final = (
@@ -64,7 +64,6 @@ _FEW_OPERATIONS: Final = (
     "takes more than half the time, so a second core cannot halve a round. Parameters lie in one block, operations are bound to "
     "their tensors once, a step is the product itself, workers draw the next round's orders while a round is folded. "
     "`python -m experiments.benchmarks.round_profile` prints the parts: draws, steps, whole rounds with one worker and with two. "
-    "Two threads instead of processes were slower than one."
 )
 
 GOALS: Final = (
@@ -76,7 +75,7 @@ GOALS: Final = (
         f"{_MLP}, DP-SGD",
         "Opacus hooks in a bare loop",
         0.06,
-        "A third of a private round is secure noise from each site's own stream, which Opacus' side does without. Sites are "
+        "A part of a private round is secure noise from each site's own stream, which Opacus' side does without. Sites are "
         "divided among the cores. `python -m experiments.benchmarks.round_profile` prints the parts: draws, steps, noise, whole "
         "rounds with one worker and with two.",
     ),

@@ -1,8 +1,7 @@
 """Everything a study report shows, as data: the page and its figures are drawn from this and from nothing else.
 
-Also written as ``report.json``. Holds no patient: counts are optional and absent in a study of real patients, where
-only pass or fail leaves a site. A figure that is not defined is an :class:`Estimate` without a value and with the
-reason, never NaN.
+Also written as ``report.json``. Holds no patient: counts are optional and absent in a study of real patients, where only pass or
+fail leaves a site. A figure that is not defined is an :class:`Estimate` without a value and with the reason, never NaN.
 """
 
 from __future__ import annotations
@@ -99,9 +98,8 @@ class RoundPoint(Document):
     rolled_back: str = ""
     """Why the round's model was not taken; empty if it was."""
     unopened: str = ""
-    """Why nobody could open the round's masked sum; empty if somebody did."""
     unevaluated: str = ""
-    """The same of the sum of its evaluation."""
+    """Why nobody could open the masked sum of the round, or of its evaluation."""
     bytes_sent: Count = 0
     """Of the aggregator's requests to all sites; 0 if they were not counted."""
     bytes_received: Count = 0

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import opacus
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -153,7 +154,7 @@ ERRORS: dict[str, ForcedError] = {
     "independence": E(training, "check_independence", _ours(errors.ModelRefusedError), uncovered=True),
     "sampling": E(training, "poisson_sample", IndexError),
     "sampling generator": E(sampling.np, "flatnonzero", FloatingPointError),
-    "Opacus hooks": E(dp_step, "GradSampleModule", NotImplementedError, uncovered=True),
+    "Opacus hooks": E(opacus, "GradSampleModule", NotImplementedError, uncovered=True),
     "Opacus backward": E(torch.Tensor, "backward", RuntimeError, uncovered=True),
     "losses": E(dp_step, "record_losses", _ours(errors.InternalError), uncovered=True),
     "physical batch": E(dp_step.PatientGradients, "_record_gradients", MemoryError, late=True, uncovered=True),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
@@ -19,6 +18,9 @@ FEWEST_SITES: Final = 3
 MOST_SITES: Final = 1000
 MOST_ROUNDS: Final = 64
 """Rounds of one key agreement."""
+_DIGESTS: Final[dict[str, str]] = {}
+"""Of terms that were met, by their text."""
+_MOST_DIGESTS: Final = 64
 _BATCH_TAG: Final = b"cohortium/secure-sum/batch/1\0"
 
 
@@ -102,7 +104,13 @@ class SecureSumTerms(Document):
     @property
     def digest(self) -> str:
         """As of every document. It goes into each message of a sum, so it is worked out once for equal terms."""
-        return _digest_of(self.model_dump_json())
+        text = self.model_dump_json()
+        known = _DIGESTS.get(text)
+        if known is None:
+            if len(_DIGESTS) >= _MOST_DIGESTS:
+                _DIGESTS.clear()
+            known = _DIGESTS[text] = super().digest
+        return known
 
     @property
     def tolerated_conspirators(self) -> int:
@@ -167,9 +175,3 @@ class KeyBatch(Document):
         """
         rest = self.rounds - self.position(round_number)
         return KeyBatch(purpose=self.purpose, first_round=round_number, rounds=rest, attempt=self.attempt + 1)
-
-
-@lru_cache(maxsize=64)
-def _digest_of(terms: str) -> str:
-    content = SecureSumTerms.from_json(terms).canonical_bytes()
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

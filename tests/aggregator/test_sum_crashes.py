@@ -153,7 +153,7 @@ def _expect_the_history_to_tell(result: StudyResult, chaos: Chaos, left: set[str
             assert survivors == entry.contributors
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_at_most_one_sum_of_a_round_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     _check(tmp_path, monkeypatch, seed)
 

@@ -185,11 +185,12 @@ def test_a_site_without_a_model_is_left_out_as_without_workers() -> None:
 
 
 _STUDY = """
-import sys, time
+import signal, sys, time
 from multiprocessing import active_children
 from pathlib import Path
 from tests.experiments.batched_study import batched_sites, data_of, run_engine, study
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests themselves run in the background
     sizes = {f"site-{n}": 30 + n for n in range(8)}
     schedule = {"rounds": 100000, "local_steps": 4, "batch_size": 16, "optimiser": {"learning_rate": 0.1}}
     manifest = study(sizes=sizes, schedule=schedule, evaluation={"release": "none"})
@@ -206,7 +207,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_outlives_the_simulation(how: signal.Signals, tmp_path: Path) -> None:
     with subprocess.Popen(

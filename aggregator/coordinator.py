@@ -21,16 +21,15 @@ from aggregator.transport import Transport
 from aggregator.witnessing import HeadKeeper
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import FederatedAveraging
-from federation.data.encoding import feature_names, num_outputs
 from federation.data.prepared_features import PreparedFeatures
 from federation.errors import NonFiniteModelError, PrivacyRefusedError
-from federation.models.build import build_model
 from federation.models.parameters import initial_parameters
 from federation.privacy.accounting import NOTHING, Cost, add, cost_of, epsilon_of_cost, round_event
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
 from federation.privacy.randomness import RandomStreams
 from federation.privacy.site_level import site_round_event
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 from federation.study.result import RoundResult, StudyResult
 
 OnRound = Callable[[RoundResult], None]
@@ -149,13 +148,7 @@ def _check_observer(study: StudyManifest, observe: Observe | None) -> None:
 
 def start_state(study: StudyManifest, algorithm: FederatedAveraging) -> CoordinatorState:
     """Before round 1: initial parameters from the manifest's public seed."""
-    module = build_model(
-        study.model,
-        task=study.objective,
-        num_features=len(feature_names(study.contract)),
-        num_outputs=num_outputs(study.contract, study.objective),
-        private=isinstance(study.privacy, PatientLevelPrivacy),
-    )
+    module = network_of(study)
     parameters = initial_parameters(module, seed=study.initial_seed).astype(np.float64)
     return CoordinatorState(
         round_number=0,

@@ -29,6 +29,8 @@ class WeightedFold:
     Args:
         num_parameters: Length of every vector.
         threads: That add a large vector, at most; ``None``: as many as there are cores. The result is the same bit for bit.
+        are_handed_over: Nobody changes contributions after they were added, as with what was read from messages. Large ones may
+            then wait, without a copy, and are added together with the next. Otherwise they are read at once and forgotten.
         held_bytes: Of updates that may wait to be added together; see :class:`~aggregator.held_sums.HeldSums`. The result is the
             same bit for bit.
     """
@@ -42,6 +44,7 @@ class WeightedFold:
     threads: int | None = None
     unopened: str = ""
     """Secure aggregation only: why there is no sum; empty if there is one."""
+    are_handed_over: bool = False
     held_bytes: int = HELD_BYTES
 
     def __post_init__(self) -> None:
@@ -60,17 +63,13 @@ class WeightedFold:
         """Whether an update is left out before it is folded; it is then in ``exclusions``. A plain sum takes what it can."""
         return False
 
-    def add(
-        self, site: str, contribution: Mapping[str, FloatVector], *, weight: float, handed_over: bool = False
-    ) -> None:
+    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
         """Fold one site's vectors in: ``sum += weight * vector`` in float64. Sites are added in the order of the calls.
 
         Args:
             site: Whose they are.
             contribution: ``[num_parameters]`` each, finite.
             weight: Of the roster.
-            handed_over: Nobody changes the vectors any more, as with what was read from a message. Large ones may then wait,
-                without a copy, and are added together with the next. Otherwise they are read now and forgotten.
 
         Raises:
             TransportError: If a vector has the wrong length or the names differ from those of the other sites. Then nothing of the
@@ -84,7 +83,7 @@ class WeightedFold:
         for name, vector in contribution.items():
             if vector.shape != (self.num_parameters,):
                 raise TransportError(f"expected {self.num_parameters} numbers in {name!r}, got {vector.shape}")
-        self._sums.add(contribution, weight=weight, may_wait=handed_over)
+        self._sums.add(contribution, weight=weight, may_wait=self.are_handed_over)
         self.total_weight += weight
         self.contributors.append(site)
 
@@ -110,14 +109,7 @@ class SiteLevelFold(WeightedFold):
         self._sum = SiteLevelSum(privacy, num_sites=num_sites, num_parameters=num_parameters)
         self._streams = streams
 
-    def add(
-        self,
-        site: str,
-        contribution: Mapping[str, FloatVector],
-        *,
-        weight: float,
-        handed_over: bool = False,  # noqa: ARG002 - it is copied in any case
-    ) -> None:
+    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
         """Clip one site's update and fold it in. Its weight is that of every other site.
 
         Raises:
@@ -157,14 +149,7 @@ class RobustFold(WeightedFold):
             self.exclusions[site] = reason
         return reason is not None
 
-    def add(
-        self,
-        site: str,
-        contribution: Mapping[str, FloatVector],
-        *,
-        weight: float,
-        handed_over: bool = False,  # noqa: ARG002 - it is copied in any case
-    ) -> None:
+    def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
         """Keep one update that passed the checks."""
         self._rows.append(site, within_bound(contribution["update"].astype(np.float64), self._spec), weight=weight)
         self.total_weight += weight
@@ -206,8 +191,15 @@ class RobustFold(WeightedFold):
         return {"update": self._combined}
 
 
-def start_fold(study: StudyManifest, num_parameters: int, *, round_number: int, streams: RandomStreams) -> WeightedFold:
-    """An empty fold of the kind that the study's aggregation and privacy ask for."""
+def start_fold(
+    study: StudyManifest,
+    num_parameters: int,
+    *,
+    round_number: int,
+    streams: RandomStreams,
+    are_handed_over: bool = False,
+) -> WeightedFold:
+    """An empty fold of the kind that the study's aggregation and privacy ask for; robust and noisy ones copy what they get."""
     if study.aggregation.robust is not None:
         return RobustFold(num_parameters, spec=study.aggregation.robust)
     if isinstance(study.privacy, SiteLevelPrivacy):
@@ -217,4 +209,4 @@ def start_fold(study: StudyManifest, num_parameters: int, *, round_number: int, 
             num_sites=len(study.roster),
             streams=streams.child("site-level", round_number),
         )
-    return WeightedFold(num_parameters)
+    return WeightedFold(num_parameters, are_handed_over=are_handed_over)

@@ -29,12 +29,11 @@ from federation.data.contract import (
     Ordinal,
     Variable,
 )
-from federation.data.encoding import encode_features, encode_outcome, feature_names, num_outputs
+from federation.data.encoding import encode_features, encode_outcome
 from federation.data.prepared_features import PreparedFeatures
 from federation.data.survival import encode_times
 from federation.durable_files import write_durably
 from federation.errors import InvalidInputError
-from federation.privacy.promise import PatientLevelPrivacy
 
 if TYPE_CHECKING:
     from aggregator.held_out_gate import HeldOutLoss
@@ -97,17 +96,11 @@ def held_out_loss(records: HeldOutRecords, study: StudyManifest) -> HeldOutLoss:
     """
     import torch
 
-    from federation.models.build import build_model
     from federation.models.losses import batch_loss
     from federation.models.parameters import load
+    from federation.study.network import network_of
 
-    model = build_model(
-        study.model,
-        task=study.objective,
-        num_features=len(feature_names(study.contract)),
-        num_outputs=num_outputs(study.contract, study.objective),
-        private=isinstance(study.privacy, PatientLevelPrivacy),
-    ).eval()
+    model = network_of(study).eval()
     outcomes = torch.from_numpy(records.outcomes)
 
     def loss(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> float:

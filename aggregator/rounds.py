@@ -103,7 +103,11 @@ def collect_updates(  # noqa: PLR0913 - the parts of a round, all keyword-only b
         for entry in manifest.roster
     }
     fold = start_fold(
-        manifest, len(parameters), round_number=round_number, streams=fresh_streams() if streams is None else streams
+        manifest,
+        len(parameters),
+        round_number=round_number,
+        streams=fresh_streams() if streams is None else streams,
+        are_handed_over=True,
     )
     for reply in replies_in_order(transport, requests):
         try:
@@ -114,7 +118,7 @@ def collect_updates(  # noqa: PLR0913 - the parts of a round, all keyword-only b
             received = received_arrays(envelope, manifest.compression, num_parameters=len(parameters))
             if not fold.excludes(reply.site, received):
                 weight = manifest.entry(reply.site).weight
-                fold.add(reply.site, contribution_of(received), weight=weight, handed_over=True)
+                fold.add(reply.site, contribution_of(received), weight=weight)
         except CohortiumError as failure:
             fold.dropouts[reply.site] = dropout_reason(reply, failure)
     check_quorum(

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from experiments.settings import PooledChoice
-from federation.data.encoding import num_outputs
-from federation.models.build import build_model
 from federation.models.parameters import initial_parameters, load
 from federation.privacy.randomness import RandomStreams
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 from federation.study.schedule import Schedule
 from site_client.arrays.streamed import StreamedRows, joined
 from site_client.patients import Features, PatientDataset, SiteData
@@ -65,13 +64,7 @@ class ReferenceTraining:
 
     def model(self) -> nn.Module:
         """The study's network without its weights."""
-        return build_model(
-            self.manifest.model,
-            task=self.manifest.objective,
-            num_features=len(self.sites[0].training.feature_names),
-            num_outputs=num_outputs(self.manifest.contract, self.manifest.objective),
-            private=False,
-        )
+        return network_of(self.manifest, num_features=len(self.sites[0].training.feature_names), private=False)
 
     def pooled(self, choice: PooledChoice) -> Parameters:
         """Trained on all sites' training patients together."""

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from aggregator.coordinator import Observe
 from aggregator.held_out_gate import HeldOutLoss
 from experiments.preparation import PreparedSites
-from federation.data.encoding import num_outputs
 from federation.data.prepared_features import PreparedFeatures
-from federation.models.build import build_model
 from federation.models.parameters import load
 from federation.models.task_terms import CoxTerms, Objective, QuantileTerms
-from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
+from federation.privacy.promise import NoPrivacy
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 from site_client.evaluation import evaluate
 from site_client.paid_preparation import prepared_dataset
 
@@ -34,23 +33,8 @@ def held_out_loss(sites: PreparedSites, manifest: StudyManifest) -> HeldOutLoss 
     masked = manifest.aggregation.masked
     if masked is None or masked.held_out_bound is None or manifest.cohort.provenance == "patients":
         return None
-    model = build_model(
-        manifest.model,
-        task=manifest.objective,
-        num_features=len(sites.data[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.objective),
-        private=isinstance(manifest.privacy, PatientLevelPrivacy),
-    )
-
-    def loss(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> float:
-        load(model, parameters)
-        found = [
-            evaluate(model, prepared_dataset(site.test, prepared), task=manifest.objective, score_bins=_OBSERVED_BINS)
-            for site in sites.data
-        ]
-        return loss_of(manifest.objective, reduce(add, found).derive())
-
-    return loss
+    figures = _figures_of(sites, manifest)
+    return lambda parameters, prepared: loss_of(manifest.objective, figures(parameters, prepared))
 
 
 def loss_of(task: Objective, figures: Mapping[str, float]) -> float:
@@ -77,15 +61,14 @@ def observer(sites: PreparedSites, manifest: StudyManifest) -> Observe | None:
     """
     if isinstance(manifest.privacy, NoPrivacy) or manifest.cohort.provenance == "patients":
         return None
-    model = build_model(
-        manifest.model,
-        task=manifest.objective,
-        num_features=len(sites.data[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.objective),
-        private=isinstance(manifest.privacy, PatientLevelPrivacy),
-    )
+    return _figures_of(sites, manifest)
 
-    def observe(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> Mapping[str, float]:
+
+def _figures_of(sites: PreparedSites, manifest: StudyManifest) -> Observe:
+    """Metrics of a study's parameters over all sites' test patients."""
+    model = network_of(manifest, num_features=len(sites.data[0].test.feature_names))
+
+    def figures(parameters: NDArray[np.float32], prepared: PreparedFeatures | None) -> Mapping[str, float]:
         load(model, parameters)
         found = [
             evaluate(model, prepared_dataset(site.test, prepared), task=manifest.objective, score_bins=_OBSERVED_BINS)
@@ -93,4 +76,4 @@ def observer(sites: PreparedSites, manifest: StudyManifest) -> Observe | None:
         ]
         return reduce(add, found).derive()
 
-    return observe
+    return figures

@@ -17,10 +17,8 @@ import torch
 
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import State
-from federation.data.encoding import num_outputs
 from federation.data.prepared_features import PreparedFeatures
 from federation.errors import CohortiumError, InternalError, PrivacyRefusedError, TransportError
-from federation.models.build import build_model
 from federation.models.parameters import flatten, load
 from federation.privacy.independence import check_independence
 from federation.privacy.promise import PatientLevelPrivacy
@@ -38,6 +36,7 @@ from federation.protocol.messages import (
     read_envelope,
 )
 from federation.study.evaluation_tables import expected_counts
+from federation.study.network import network_of
 from site_client.answer_preparation import answer_preparation
 from site_client.compression import compressed_arrays, compressed_lengths
 from site_client.masked_replies import masked_reply
@@ -98,13 +97,7 @@ class SiteAgent:
             fresh_streams() if seed is None else seeded_streams(int(seed), provenance=self._manifest.cohort.provenance)
         )
         self._algorithm = build_algorithm(self._manifest.algorithm)
-        self._model = build_model(
-            self._manifest.model,
-            task=self._manifest.objective,
-            num_features=len(self._data.training.feature_names),
-            num_outputs=num_outputs(self._manifest.contract, self._manifest.objective),
-            private=self._is_private,
-        )
+        self._model = network_of(self._manifest, num_features=len(self._data.training.feature_names))
         self._num_parameters = len(flatten(self._model))
         self._ledger = ledger = open_study_ledger(folder, self._manifest, self._site, clock=clock)
         self._desk = ReleaseDesk(

@@ -25,14 +25,12 @@ from experiments.preparation import PreparedSites, prepare_sites
 from experiments.robust_choice import AggregationChoice, FLTrustChoice, compose_aggregation
 from experiments.settings import SimulationSettings
 from experiments.studies.catalogue import load_study
-from federation.data.encoding import num_outputs
 from federation.documents import Document
 from federation.errors import ConfigurationError, NonFiniteModelError, QuorumError
-from federation.models.build import build_model
 from federation.models.parameters import load
-from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import seeded_streams
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 from federation.study.result import RoundResult, StudyResult
 from site_client.agent import SiteAgent
 from site_client.evaluation import predict
@@ -211,13 +209,7 @@ def prepare_contest(settings: SimulationSettings, *, faulty: int, folder: Path, 
 
 def held_out_metrics(manifest: StudyManifest, prepared: PreparedSites, result: StudyResult) -> dict[str, float]:
     """Metrics on all sites' test patients, those of malicious sites too; empty if predictions are not finite."""
-    model = build_model(
-        manifest.model,
-        task=manifest.objective,
-        num_features=len(prepared.data[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.objective),
-        private=isinstance(manifest.privacy, PatientLevelPrivacy),
-    )
+    model = network_of(manifest, num_features=len(prepared.data[0].test.feature_names))
     load(model, result.parameters)
     predictions = tuple(
         SitePredictions(

@@ -16,26 +16,19 @@ from aggregator.coordinator import advance, start_state
 from aggregator.rounds import WeightedFold
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import FederatedAveraging, LocalRound, State
-from federation.data.encoding import num_outputs
-from federation.models.build import build_model
 from federation.models.parameters import Vector, load
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.randomness import RandomStreams
 from federation.study.agreements import RosterSite
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 from site_client.patients import PatientDataset
 from site_client.training import train_locally
 
 
 def study_network(manifest: StudyManifest, num_features: int) -> nn.Module:
     """The study's network; its parameters are loaded by whoever uses it."""
-    return build_model(
-        manifest.model,
-        task=manifest.objective,
-        num_features=num_features,
-        num_outputs=num_outputs(manifest.contract, manifest.objective),
-        private=isinstance(manifest.privacy, PatientLevelPrivacy),
-    )
+    return network_of(manifest, num_features=num_features)
 
 
 def train_study(manifest: StudyManifest, patients: Mapping[str, PatientDataset], *, streams: RandomStreams) -> Vector:

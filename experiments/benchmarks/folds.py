@@ -92,9 +92,9 @@ def our_fold(updates: Sequence[Update], *, threads: int | None) -> Callable[[], 
     """The fold as a round does it, the first update's allocation included, without the division at the end."""
 
     def work() -> None:
-        fold = WeightedFold(updates[0].size, threads=threads)
+        fold = WeightedFold(updates[0].size, threads=threads, are_handed_over=True)
         for number, update in enumerate(updates):
-            fold.add(f"site-{number}", {"update": update}, weight=2.0, handed_over=True)
+            fold.add(f"site-{number}", {"update": update}, weight=2.0)
         if set(fold.sums) != {"update"}:  # reading them adds what waits
             raise InternalError("expected the sum of the updates and nothing else")
 
@@ -164,9 +164,9 @@ def _peak_bytes(number: int, size: int) -> int:
     make().sum()
     tracemalloc.start()
     try:
-        fold = WeightedFold(size)
+        fold = WeightedFold(size, are_handed_over=True)
         for site in range(number):
-            fold.add(f"site-{site}", {"update": make()}, weight=1.0, handed_over=True)
+            fold.add(f"site-{site}", {"update": make()}, weight=1.0)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -20,9 +20,7 @@ from experiments.privacy_plan.plan import (
     SitePlan,
 )
 from experiments.privacy_plan.pld import Times, epsilon_by_pld
-from federation.data.encoding import feature_names, num_outputs
 from federation.errors import InternalError
-from federation.models.build import build_model
 from federation.models.parameters import layout_of
 from federation.privacy.accounting import NOTHING, Cost, add, cost_of, epsilon_by_order, epsilon_of_cost
 from federation.privacy.events import PrivacyEvent
@@ -30,6 +28,7 @@ from federation.privacy.promise import MechanismSpec, NoPrivacy, PatientLevelPri
 from federation.privacy.rdp_curves import ORDERS
 from federation.privacy.site_level import site_round_event
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 from site_client.ledger_room import LedgerRoom
 
 NO_GUARANTEE: Final = (
@@ -232,11 +231,5 @@ def _federated_noise(manifest: StudyManifest, privacy: PatientLevelPrivacy | Sit
 
 
 def _num_parameters(manifest: StudyManifest) -> int:
-    model = build_model(
-        manifest.model,
-        task=manifest.objective,
-        num_features=len(feature_names(manifest.contract)),
-        num_outputs=num_outputs(manifest.contract, manifest.objective),
-        private=isinstance(manifest.privacy, PatientLevelPrivacy),
-    )
+    model = network_of(manifest)
     return layout_of(model).num_trainable

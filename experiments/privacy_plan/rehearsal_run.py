@@ -19,13 +19,13 @@ from experiments.preparation import PreparedSites
 from experiments.privacy_plan.planning import beside_training
 from experiments.settings import InlineEngine, SimulationSettings, StudyChoice, TrackingChoice
 from experiments.study_run import federate
-from federation.data.encoding import decode_outcome, num_outputs
+from federation.data.encoding import decode_outcome
 from federation.errors import NonFiniteModelError, QuorumError
-from federation.models.build import build_model
 from federation.models.parameters import load
 from federation.privacy.calibration import calibrate_noise_multiplier
 from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 from federation.study.result import RoundResult
 from site_client.evaluation import compared_outcomes, predict
 from site_client.patients import SiteData
@@ -137,13 +137,7 @@ def rehearsal_settings(manifest: StudyManifest, *, seeds: tuple[int, ...]) -> Si
 
 def _held_out(manifest: StudyManifest, sites: tuple[SiteData, ...], parameters: Parameters) -> float | str:
     """The primary metric over all sites' held-out patients."""
-    model = build_model(
-        manifest.model,
-        task=manifest.objective,
-        num_features=len(sites[0].test.feature_names),
-        num_outputs=num_outputs(manifest.contract, manifest.objective),
-        private=False,
-    )
+    model = network_of(manifest, num_features=len(sites[0].test.feature_names), private=False)
     load(model, parameters)
     scores = (scored(manifest.objective, _predictions(manifest, site, model)) for site in sites)
     name = PRIMARY_METRIC[manifest.task]

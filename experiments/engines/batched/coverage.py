@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from federation.data.encoding import feature_names, num_outputs
-from federation.models.build import build_model
 from federation.models.stacked.network import stacked_network
 from federation.models.task_terms import CoxTerms
 from federation.privacy.clipping import GRID_BITS
 from federation.privacy.promise import PatientLevelPrivacy
 from federation.privacy.summation import leaves_room
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 
 
 def reason_against_batching(manifest: StudyManifest) -> str | None:
@@ -19,15 +18,7 @@ def reason_against_batching(manifest: StudyManifest) -> str | None:
     reason = _reason_in_terms(manifest)
     if reason is not None:
         return reason
-    network = stacked_network(
-        build_model(
-            manifest.model,
-            task=manifest.objective,
-            num_features=len(feature_names(manifest.contract)),
-            num_outputs=num_outputs(manifest.contract, manifest.objective),
-            private=private,
-        )
-    )
+    network = stacked_network(network_of(manifest, private=private))
     if network is None or manifest.contract.arrays:
         streamed = "its images or signals are streamed from the disk"
         return streamed if network else "its network has a layer that is not batched, such as batch normalisation"

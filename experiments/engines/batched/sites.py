@@ -18,19 +18,18 @@ from experiments.engines.batched.crew import Crew, start_crew
 from experiments.engines.batched.site_states import SiteStates
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import LocalRound, State
-from federation.data.encoding import num_outputs
 from federation.data.prepared_features import PreparedFeatures
 from federation.errors import CohortiumError, CohortTooSmallError, InternalError, NonFiniteModelError
-from federation.models.build import build_model
 from federation.models.losses import scores
 from federation.models.metrics import MetricSums, metric_sums
 from federation.models.noisy_metrics import NoisyCounts
 from federation.models.parameters import load
 from federation.models.stacked.network import StackedNetwork, stacked_network
-from federation.privacy.promise import NoPrivacy, PatientLevelPrivacy
+from federation.privacy.promise import NoPrivacy
 from federation.privacy.randomness import RandomStreams
 from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
+from federation.study.network import network_of
 from site_client.paid_evaluation import release_counts
 from site_client.paid_preparation import prepared_dataset, release_preparation
 from site_client.patients import SiteData
@@ -63,13 +62,7 @@ class BatchedSites:
     ) -> None:
         self._manifest, self._sites, self._streams = manifest, tuple(sites), streams
         self._algorithm = build_algorithm(manifest.algorithm)
-        self._module = build_model(
-            manifest.model,
-            task=manifest.objective,
-            num_features=len(self._sites[0].training.feature_names),
-            num_outputs=num_outputs(manifest.contract, manifest.objective),
-            private=isinstance(manifest.privacy, PatientLevelPrivacy),
-        )
+        self._module = network_of(manifest, num_features=len(self._sites[0].training.feature_names))
         network = stacked_network(self._module)
         if network is None:
             raise InternalError("expected a network whose layers are all covered")

@@ -70,9 +70,7 @@ def test_memory_does_not_grow_with_the_sites() -> None:
 
 def test_a_fold_that_keeps_the_updates_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hoarding(WeightedFold):
-        def add(
-            self, site: str, contribution: Mapping[str, FloatVector], *, weight: float, handed_over: bool = False
-        ) -> None:
+        def add(self, site: str, contribution: Mapping[str, FloatVector], *, weight: float) -> None:
             self.sums[site] = contribution["update"].astype(np.float64)
             self.total_weight += weight
 

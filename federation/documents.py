@@ -41,7 +41,6 @@ class Document(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        defer_build=True,  # a command needs few of all documents
         ser_json_inf_nan="strings",
     )
 

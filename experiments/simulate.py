@@ -145,6 +145,7 @@ def _simulate(settings: SimulationSettings, workspace: Workspace) -> SimulationS
         first = settings.seeds[0]
 
     def prepare() -> tuple[PreparedStudy, PreparedSites]:
+        """Draw and read the hospitals, beside the imports."""
         with phases.beside("preparation"):
             study = load_study(
                 settings.study.name,

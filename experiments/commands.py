@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -69,28 +68,31 @@ def simulate(
         from conf.loading import load_unless_sweep
         from experiments.settings import SimulationSettings
 
-    with phases.phase("settings"):
-        settings = None if multirun else load_unless_sweep(SimulationSettings, chosen)
-    if settings is None:
-        _sweep(chosen, output=output, data=data, progress=progress, as_json=as_json, cfg=cfg)
-        return
-    if cfg:
-        typer.echo(_as_text(settings.as_data(), as_json=as_json))
-        return
-    folder = output or (Path(settings.output) if settings.output else _new_folder("outputs", settings.study.name))
-    with _stdout_kept_for_json(as_json=as_json), _drawing() as drawing:
-        with phases.phase("imports"):
-            from experiments.simulate import simulate as run_simulation
+    with contextlib.ExitStack() as beside:
+        drawing = beside.enter_context(_drawing(wanted=not (multirun or cfg)))
+        with phases.phase("settings"):
+            settings = None if multirun else load_unless_sweep(SimulationSettings, chosen)
+        if settings is None:
+            beside.close()
+            _sweep(chosen, output=output, data=data, progress=progress, as_json=as_json, cfg=cfg)
+            return
+        if cfg:
+            typer.echo(_as_text(settings.as_data(), as_json=as_json))
+            return
+        folder = output or (Path(settings.output) if settings.output else _new_folder("outputs", settings.study.name))
+        with _stdout_kept_for_json(as_json=as_json):
+            with phases.phase("imports"):
+                from experiments.simulate import simulate as run_simulation
 
-        summary = run_simulation(
-            settings,
-            output=folder,
-            data=data,
-            progress=progress,
-            command=shlex.join(["cohortium", "simulate", *chosen]),
-            phases=phases,
-            drawing=drawing,
-        )
+            summary = run_simulation(
+                settings,
+                output=folder,
+                data=data,
+                progress=progress,
+                command=shlex.join(["cohortium", "simulate", *chosen]),
+                phases=phases,
+                drawing=drawing,
+            )
     _show_summary(summary, phases, as_json=as_json)
 
 
@@ -102,9 +104,11 @@ def _phases() -> PhaseClock:
     return PhaseClock(before=seconds_since_start() if is_command else 0.0)
 
 
-def _drawing() -> contextlib.AbstractContextManager[DrawingProcess | None]:
+def _drawing(*, wanted: bool = True) -> contextlib.AbstractContextManager[DrawingProcess | None]:
     """What draws the report's figures beside this process, if there is a processor for it."""
-    if len(os.sched_getaffinity(0)) < 2:  # noqa: PLR2004
+    from conf.processes.copied_process import pays_to_copy
+
+    if not wanted or not pays_to_copy():
         return contextlib.nullcontext()
     from aggregator.report.drawing_process import DrawingProcess
 

@@ -1,7 +1,7 @@
 """How long a simulation took, by phase: what is outside ``training`` and ``imports`` is what a user waits for beside it.
 
 Phases nest, and each has its own time only: what an inner phase takes does not count for the one around it. Hospitals are drawn
-and read by a thread while the main one imports, and figures may be drawn by another process: here is what was waited for.
+and read by a copy of the process while it imports, and figures by another process: here is what was waited for.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PhaseTimes(Document):
     processor_seconds: dict[str, Seconds]
     """By phase, of the main process, all of its threads."""
     beside: dict[str, Seconds] = Field(default_factory=dict)
-    """What another thread did during these phases: nobody waited for all of it."""
+    """What another process did during these phases: nobody waited for all of it."""
 
     @property
     def overhead(self) -> float:
@@ -78,12 +78,9 @@ class PhaseClock:
             self._switch()
             self._open.pop()
 
-    @contextlib.contextmanager
-    def beside(self, name: str) -> Generator[None]:
-        """What a thread of its own does while phases of the main one go on."""
-        started = self._clocks[0]()
-        yield
-        self._beside[name] = self._beside.get(name, 0.0) + self._clocks[0]() - started
+    def note_beside(self, name: str, seconds: float) -> None:
+        """What another process did while phases of this one went on."""
+        self._beside[name] = self._beside.get(name, 0.0) + seconds
 
     def _switch(self) -> None:
         now = [clock() for clock in self._clocks]

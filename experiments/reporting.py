@@ -48,12 +48,12 @@ def write_report(
         today: Shown as the report's date.
         command: That gives the same figures again.
         audits: Of the first seed's study; none if it was not audited.
-        drawing: Draws the figures; ``None``: they are drawn here.
+        drawing: Makes the page; ``None``: it is made here.
 
     Returns:
         The files, the HTML page first.
     """
-    from aggregator.report.html import write_report as write_files
+    from aggregator.report.page import write_report as write_files
     from aggregator.report.statement import with_audits
 
     first = runs[0]
@@ -83,7 +83,11 @@ def write_report(
     )
     statement = with_audits(report.privacy, audits, manifest_digest=manifest.digest)
     report = report.model_copy(update={"privacy": statement})
-    return write_files(report, output, drawn=None if drawing is None else drawing.draw(report))
+    if drawing is not None:
+        return write_files(report, drawing.page(report), output)
+    from aggregator.report.html import make_page
+
+    return write_files(report, make_page(report), output)
 
 
 def _shown(run: SeedRun) -> dict[str, tuple[SitePredictions, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +46,7 @@ _TRAINS: Final = (
     "experiments.reporting",
     "experiments.study_run",
 )
-"""What is imported while hospitals are prepared; with torch, half of a short simulation."""
+"""What is imported while hospitals are prepared."""
 
 
 def simulate(
@@ -137,43 +136,46 @@ def resume(
 
 def _simulate(settings: SimulationSettings, workspace: Workspace) -> SimulationSummary:
     phases = workspace.phases
-    with phases.phase("imports"):  # what the thread below would import while this one does
+    with phases.phase("imports"):  # what a copy of this process needs, before it is made
         from experiments.preparation import prepare_sites
+        from experiments.preparation_process import PreparationProcess, pays
         from experiments.studies.catalogue import load_study, study_module
 
         study_module(settings.study.name)
-        first = settings.seeds[0]
-
-    def prepare() -> tuple[PreparedStudy, PreparedSites]:
-        """Draw and read the hospitals, beside the imports."""
-        with phases.beside("preparation"):
-            study = load_study(
-                settings.study.name,
-                options={name: value for name, value in settings.study.options.items() if name != "partition_seed"},
-                seed=partition_seed,
-                folder=workspace.output / "hospitals",
-                data=workspace.data,
-            )
-        with phases.beside("reading"):
-            sites = prepare_sites(
-                settings, study, seed=first, folder=_patients(workspace, first), today=workspace.today
-            )
-        return study, sites
-
+    first = settings.seeds[0]
     partition_seed = settings.study.options.get("partition_seed", 0)
     if not isinstance(partition_seed, int):
         raise ConfigurationError(f"expected study.options.partition_seed to be an integer, got {partition_seed!r}")
-    with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
-        work = pool.submit(prepare)
+
+    def prepare() -> tuple[PreparedStudy, PreparedSites]:
+        """Draw and read the hospitals."""
+        study = load_study(
+            settings.study.name,
+            options={name: value for name, value in settings.study.options.items() if name != "partition_seed"},
+            seed=partition_seed,
+            folder=workspace.output / "hospitals",
+            data=workspace.data,
+        )
+        folder = _patients(workspace, first)
+        return study, prepare_sites(settings, study, seed=first, folder=folder, today=workspace.today)
+
+    if not pays():
+        with phases.phase("preparation"):
+            study, sites = prepare()
+        with phases.phase("imports"):
+            _import_what_trains()
+        return _run(settings, workspace, study, sites)
+    with PreparationProcess(prepare) as process:
         with phases.phase("imports"):
             _import_what_trains()
         with phases.phase("preparation"):
-            study, sites = work.result()
+            (study, sites), seconds = process.result()
+    phases.note_beside("preparation", seconds)
     return _run(settings, workspace, study, sites)
 
 
 def _import_what_trains() -> None:
-    """Half of a short simulation, while another thread draws and reads hospitals."""
+    """Half of a short simulation."""
     import torch
 
     for name in _TRAINS:

@@ -11,6 +11,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -72,6 +73,25 @@ class Account:
         return (
             _tool("setpriv"), f"--reuid={self.user}", f"--regid={self.group}", groups, *_NO_PRIVILEGES, "--",
         )  # fmt: skip
+
+
+def check_interpreter(account: Account) -> None:
+    """Check that processes of an account run in the Python of this process.
+
+    The account may not be allowed to read where it is installed; its start then fails, or Python takes the library of another.
+
+    Raises:
+        ConfigurationError: If they do not.
+    """
+    command = [*account.prefix(), sys.executable, "-c", "import sys; print(sys.version)"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
+    if found.returncode != 0 or found.stdout.strip() != sys.version:
+        got = found.stdout.split(maxsplit=1)[0] if found.returncode == 0 and found.stdout.strip() else "none"
+        raise ConfigurationError(
+            f"expected account {account.name or account.user} to run Python {sys.version.split(maxsplit=1)[0]} of "
+            f"{Path(sys.executable).resolve()}, got {got}",
+            remedy="install Python and Cohortium where the account may read them, such as below /opt",
+        )
 
 
 def without_network() -> tuple[str, ...]:

@@ -30,11 +30,14 @@ class Assessment:
 
     report: ReadinessReport
     cohort: Cohort | None
+    division: tuple[Records, Records] | None
+    """Training and test records of the cohort."""
 
 
 @dataclass(frozen=True)
 class _CohortFindings:
     cohort: Cohort
+    division: tuple[Records, Records]
     problems: tuple[RecordsError, ...]
     notices: tuple[Notice, ...]
     training_patients: int
@@ -87,7 +90,11 @@ def assess(survey: Survey, *, contract: DataContract, definition: CohortDefiniti
         notices=(*notices, *(findings.notices if findings else ())),
         problems=tuple(Problem.of(problem) for problem in (*problems, *(findings.problems if findings else ()))),
     )
-    return Assessment(report=report, cohort=findings.cohort if findings else None)
+    return Assessment(
+        report=report,
+        cohort=findings.cohort if findings else None,
+        division=findings.division if findings else None,
+    )
 
 
 def _empty(records: Records) -> list[RecordsError]:
@@ -249,6 +256,7 @@ def _assess_cohort(records: Records, *, contract: DataContract, definition: Coho
         )
     return _CohortFindings(
         cohort=cohort,
+        division=(training, test),
         problems=tuple(problems),
         notices=_one_class(cohort.records, training, contract),
         training_patients=sizes[0],

@@ -38,14 +38,24 @@ def digests(
         ``[P]`` uint64.
     """
     keyed = hashlib.blake2b(digest_size=8, key=hashlib.sha256(split_key.encode()).digest(), person=_PERSON[purpose])
-    numbers: list[int] = [0] * len(keys) if salts is None else salts.tolist()
     whole: list[bytes] = []
-    for name, salt in zip(keys.tolist(), numbers, strict=True):
-        one = keyed.copy()  # the key is taken in once
-        # The salt has a fixed width, so that no salt and key look like another salt and key.
-        one.update(salt.to_bytes(8, "big") + name.encode())
-        whole.append(one.digest())
+    if salts is None:
+        keyed.update(_salted(0))
+        for name in keys.tolist():
+            one = keyed.copy()  # the key is taken in once
+            one.update(name.encode())
+            whole.append(one.digest())
+    else:
+        for name, salt in zip(keys.tolist(), salts.tolist(), strict=True):
+            one = keyed.copy()
+            one.update(_salted(salt) + name.encode())
+            whole.append(one.digest())
     return np.frombuffer(b"".join(whole), dtype=">u8").astype(np.uint64)
+
+
+def _salted(salt: int) -> bytes:
+    """Of a fixed width, so that no salt and key look like another salt and key."""
+    return salt.to_bytes(8, "big")
 
 
 def divide(records: Records, *, definition: CohortDefinition) -> tuple[Records, Records]:

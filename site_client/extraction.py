@@ -69,9 +69,9 @@ def extract(
     """
     assessment = check(source, site=site, contract=contract, definition=definition, today=today)
     assessment.report.raise_if_failed()
-    if assessment.cohort is None:
+    if assessment.cohort is None or assessment.division is None:
         raise InternalError("expected a cohort where readiness passed, got none")
-    training, test = divide(assessment.cohort.records, definition=definition)
+    training, test = assessment.division
     data = SiteData(
         site=site,
         training=encode(training, contract=contract, definition=definition, task=task),

@@ -15,7 +15,14 @@ from typing import Final
 
 from conf.processes.supervisor import Program, Supervisor
 from federation.errors import ConfigurationError
-from site_client.accounts import Account, logs_folder, share_out, share_with_gateway, without_network
+from site_client.accounts import (
+    Account,
+    check_interpreter,
+    logs_folder,
+    share_out,
+    share_with_gateway,
+    without_network,
+)
 from site_client.home_paths import SiteLayout
 from site_client.running import only_one
 
@@ -108,6 +115,8 @@ def run_site(layout: SiteLayout, start: Start, *, stop: threading.Event) -> None
     with only_one(layout):
         two_accounts = start.agent.user != start.gateway.user
         if two_accounts:
+            check_interpreter(start.agent)
+            check_interpreter(start.gateway)
             share_out(layout, start.agent, start.gateway)
             os.chown(logs, os.getuid(), start.agent.group)
             logs.chmod(_LOGS_FOR_AGENT)

@@ -9,7 +9,8 @@ from typing import Final
 from aggregator.host.study_outcome import FINAL_MODEL
 from aggregator.host.study_place import StudyPlace
 from aggregator.report.deployed import deployed_report
-from aggregator.report.html import write_report
+from aggregator.report.html import make_page
+from aggregator.report.page import write_report
 from aggregator.statistics.figures import analysis_files
 from aggregator.statistics.reported import analysis_pictures, reported
 from federation.durable_files import write_durably
@@ -46,4 +47,5 @@ def write_study_files(place: StudyPlace, proposal: Proposal, result: StudyResult
         software={name: metadata.version(name) for name in _PACKAGES},
         statistics=reported(result.analyses),
     )
-    write_report(report, place.folder, statistics=analysis_pictures(result.analyses, outcome=outcome))
+    page = make_page(report, statistics=analysis_pictures(result.analyses, outcome=outcome))
+    write_report(report, page, place.folder)

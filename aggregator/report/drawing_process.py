@@ -1,49 +1,38 @@
-"""Figures drawn by a process of their own, which imports matplotlib while the study is still being trained.
+"""A report's page made by a copy of this process, which imports matplotlib and compiles the page while the study is still trained.
 
-One report goes in as JSON, the figures come back as JSON: the same as if they were drawn here. Whatever goes wrong with the
-process, they are drawn here instead.
+A report goes in as JSON, page and figures come back as JSON: the same as if they were made here. Whatever goes wrong with the
+copy, they are made here instead.
 """
 
 from __future__ import annotations
 
-import contextlib
+import gc
 import json
 import os
-import subprocess
-import sys
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from aggregator.report.content import StudyReport
-from aggregator.report.picture import Picture
+from aggregator.report.page import Figures, Page, figures_as_data, figures_from
+from conf.processes.copied_process import CopiedProcess, Receive, pays_to_copy
 
 if TYPE_CHECKING:
     from aggregator.report.figures import Axes
 
 _LONGEST_SECONDS: Final = 120.0
-_PATIENCE_SECONDS: Final = 5.0
-
-Drawn = dict[str, tuple[Picture, ...]]
+_NICENESS: Final = 15
+"""What is imported here is needed last."""
+_COPYS_SECTION: Final = "performance"
+"""Drawn by another copy: it has as many figures as the others together, or more."""
 
 
 class DrawingProcess:
-    """Draws the figures of one report. Use it in a ``with`` block, which ends the process."""
+    """Makes the page of one report. Use it in a ``with`` block, which ends the process. Nothing else may run in this one yet."""
 
     def __init__(self) -> None:
-        root = str(Path(__file__).resolve().parent.parent.parent)
-        search_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
-        self._process: subprocess.Popen[bytes] | None = None
-        with contextlib.suppress(OSError):
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "aggregator.report.drawing_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": search_path},
-                start_new_session=True,  # Ctrl-C is for the study; this ends with it
-            )
+        self._copy = CopiedProcess(_make_page, name="page", niceness=_NICENESS)
 
     def __enter__(self) -> Self:
         return self
@@ -51,64 +40,57 @@ class DrawingProcess:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with process:  # closes the pipes and waits
-                process.kill()
+        self._copy.__exit__(kind, value, trace)
 
-    def draw(self, report: StudyReport) -> Drawn:
-        """All figures of the report, by section. Once: the process ends with it."""
-        drawn = self._drawn_there(report)
-        if drawn is None:
-            from aggregator.report.drawing import pictures
+    def page(self, report: StudyReport) -> Page:
+        """The report's page and figures. Once."""
+        self._copy.ask(report.model_dump_json().encode())
+        answer = self._copy.answer(seconds=_LONGEST_SECONDS)
+        if answer is not None:
+            with suppress(ValueError):
+                return Page.from_json(answer)
+        from aggregator.report.html import make_page
 
-            return pictures(report)
-        return drawn
-
-    def _drawn_there(self, report: StudyReport) -> Drawn | None:
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        with process:
-            try:
-                text, _ = process.communicate(report.model_dump_json().encode(), timeout=_LONGEST_SECONDS)
-                return drawn_from(text) if process.wait(_PATIENCE_SECONDS) == 0 else None
-            except (OSError, ValueError, subprocess.TimeoutExpired):
-                process.kill()
-                return None
+        return make_page(report)
 
 
-def drawn_from(text: bytes) -> Drawn:
-    """Figures as :func:`drawn_as_json` wrote them.
+def _make_page(receive: Receive) -> bytes:
+    """Import what draws, then make the page of the report that comes in; nothing comes in if the study ends without one."""
+    gc.disable()  # it lives for one page
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), 2
+    )  # what a library has to say about fonts would stand among the study's lines
+    from aggregator.report.undescribed import describe_nothing
 
-    Raises:
-        ValueError: If they are not.
-    """
-    try:
-        return {name: tuple(Picture(**entry) for entry in section) for name, section in json.loads(text).items()}
-    except (AttributeError, TypeError) as failure:
-        raise ValueError("expected figures by section") from failure
+    describe_nothing()
+    from aggregator.report.figures import draw_svg
+    from aggregator.report.html import make_page, page_template
+
+    page_template()
+    draw_svg("first", _label)  # fonts are looked for before they are needed
+    report = StudyReport.from_json(receive())
+    return make_page(report, figures=_drawn(report)).as_json()
 
 
-def drawn_as_json(drawn: Drawn) -> bytes:
-    """Figures by section, as JSON."""
-    return json.dumps({name: [asdict(picture) for picture in section] for name, section in drawn.items()}).encode()
+def _drawn(report: StudyReport) -> Figures:
+    """All figures, one section of them by another copy where there is a processor for it."""
+    from aggregator.report.drawing import SECTIONS, pictures
+
+    if not pays_to_copy():
+        return pictures(report)
+
+    def drawn(names: Sequence[str]) -> Figures:
+        return {name: SECTIONS[name](report) for name in names}
+
+    def answer(_: Receive) -> bytes:
+        return json.dumps(figures_as_data(drawn([_COPYS_SECTION]))).encode()
+
+    with CopiedProcess(answer, name="figures") as copy:
+        found = dict(drawn([name for name in SECTIONS if name != _COPYS_SECTION]))
+        text = copy.answer(seconds=_LONGEST_SECONDS)
+    found |= drawn([_COPYS_SECTION]) if text is None else figures_from(json.loads(text))
+    return {name: found[name] for name in SECTIONS}
 
 
 def _label(axes: Axes) -> None:
     axes.set_xlabel("first")
-
-
-def main() -> None:
-    """Import what draws, then draw the report that comes in; nothing comes in if the study ends without one."""
-    from aggregator.report.drawing import pictures
-    from aggregator.report.figures import draw_svg  # fonts are looked for before they are needed
-
-    draw_svg("first", _label)
-    content = sys.stdin.buffer.read()
-    if content:
-        sys.stdout.buffer.write(drawn_as_json(pictures(StudyReport.from_json(content))))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 import jinja2
@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from aggregator.report.content import BinaryCurves, FlowStep, Participant, RoundPoint, StudyReport
 from aggregator.report.numbers import Numbers
+from aggregator.report.page import Page
 from aggregator.report.picture import Picture
 from aggregator.report.robustness import exclusions, rolled_back, unopened
 from aggregator.report.vocabulary import METRICS, audit_size, audit_title, metric_of, setting_of
 from aggregator.report.wire import size_of
-from federation.durable_files import write_durably
 
 _FALSE_ALARMS: Final = (0.05, 0.1, 0.2, 0.3, 0.5)
 _THRESHOLDS: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -40,16 +40,43 @@ def render_html(report: StudyReport) -> str:
     Returns:
         A whole HTML document, UTF-8, self-contained.
     """
-    return _render(report, {**_pictures(report), "statistics": ()})
+    return make_page(report).html
 
 
-def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
+def make_page(
+    report: StudyReport,
+    *,
+    figures: Mapping[str, tuple[Picture, ...]] | None = None,
+    statistics: tuple[Picture, ...] = (),
+) -> Page:
+    """The page of a report with its figures.
+
+    Args:
+        report: What to show.
+        figures: By section, if they are drawn already.
+        statistics: Figures of the study's exact statistics, which are files of their own already.
+    """
+    if figures is None:
+        from aggregator.report.drawing import (
+            pictures,  # and with it matplotlib, which no page needs whose figures are there
+        )
+
+        figures = pictures(report)
+    return Page(_render(report, {**figures, "statistics": statistics}), figures)
+
+
+@cache
+def page_template() -> jinja2.Template:
+    """Compiled; that takes longer than filling it in."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(_resource("template.html"))
+    return environment.from_string(_resource("template.html"))
+
+
+def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
     numbers = Numbers(report)
-    return template.render(
+    return page_template().render(
         report=report,
         pictures=drawn,
         numbers=numbers,
@@ -79,45 +106,6 @@ def _render(report: StudyReport, drawn: Mapping[str, Sequence[Picture]]) -> str:
         thresholds=_THRESHOLDS,
         cell_text=cell_text,
     )
-
-
-def write_report(
-    report: StudyReport,
-    folder: Path,
-    *,
-    drawn: Mapping[str, Sequence[Picture]] | None = None,
-    statistics: Sequence[Picture] = (),
-) -> tuple[Path, ...]:
-    """Write ``report.html``, ``report.json`` and ``figures/*.svg``; each file is whole or absent.
-
-    Args:
-        report: What to show.
-        folder: Where to; made if absent.
-        drawn: Its figures, if they are drawn already.
-        statistics: Figures of the study's exact statistics, which are files of their own already.
-
-    Returns:
-        The files, the page first.
-    """
-    drawn = _pictures(report) if drawn is None else drawn
-    content = {
-        folder / "report.html": _render(report, {**drawn, "statistics": statistics}),
-        folder / "report.json": report.model_dump_json(indent=1) + "\n",
-        **{
-            folder / "figures" / f"{picture.name}.svg": picture.svg for section in drawn.values() for picture in section
-        },
-    }
-    for path, text in content.items():
-        write_durably(path, text.encode())
-    return tuple(content)
-
-
-def _pictures(report: StudyReport) -> dict[str, tuple[Picture, ...]]:
-    from aggregator.report.drawing import (
-        pictures,  # and with it matplotlib, which no page needs whose figures are there
-    )
-
-    return pictures(report)
 
 
 def cell_text(cell: str | float | None) -> str:

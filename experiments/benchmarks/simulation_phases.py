@@ -1,14 +1,13 @@
 """Where the seconds of a whole ``cohortium simulate`` go: imports, training, and everything else.
 
-Hospitals are drawn and read while libraries are imported, so phases alone would hide work behind imports. What counts is the whole
-process, less its training, less a process that imports the same modules and ends.
+Hospitals are drawn and read while libraries are imported, so phases alone could hide what one costs the other. What counts is the
+whole process, less its training, less a process that imports the same modules and ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -20,18 +19,30 @@ from pathlib import Path
 from typing import Final
 
 from experiments.benchmarks.records import Figure
+from experiments.main import COLLECTIONS
 from experiments.phases import PHASES_FILE, PhaseTimes
 from federation.errors import InternalError
 
 OVERHEAD: Final = "whole_simulation_overhead"
 _LONGEST_SECONDS: Final = 1800.0
-_IMPORTED: Final = re.compile(r"^import time: +\d+ \| +\d+ \| *(\S+)$", re.MULTILINE)
-_IMPORT: Final = """
-import contextlib, importlib, sys
+_LIST: Final = """
+import sys
+from experiments.main import run
+code = run(sys.argv[2:])
+names = [name for name, module in sys.modules.items() if getattr(module, "__spec__", None)]
+open(sys.argv[1], "w").write("\\n".join(names))
+sys.exit(code)
+"""
+_IMPORT: Final = f"""
+import contextlib, gc, importlib, os, sys
+gc.set_threshold(*{COLLECTIONS})
 for name in open(sys.argv[1]).read().split():
     with contextlib.suppress(Exception):
         importlib.import_module(name)
+sys.stdout.flush()
+os._exit(0)
 """
+"""Looks for rubbish as seldom as the command does, and ends as it does."""
 
 
 @contextlib.contextmanager
@@ -60,26 +71,23 @@ class Simulation:
     def whole(self) -> float:
         """Seconds of one run, from the start of its process to its end."""
         with tempfile.TemporaryDirectory(prefix="cohortium-bench-") as output:
-            took, _ = _timed([*self.command, "--quiet", "--output", output])
+            took = _timed([*self.command, "--quiet", "--output", output])
             self.times.append(PhaseTimes.from_json((Path(output) / PHASES_FILE).read_bytes()))
         return took
 
 
 def modules_of(command: Sequence[str], folder: Path) -> Path:
-    """A file with the names of all modules that a run of the command imports, in their order."""
-    with tempfile.TemporaryDirectory(prefix="cohortium-bench-") as output:
-        words = [sys.executable, "-X", "importtime", *command, "--quiet", "--output", output]
-        _, said = _timed(words)
-    names = dict.fromkeys(_IMPORTED.findall(said))
+    """A file with the names of all modules that a run of the command imports, in their order; not those of its copies."""
     listed = folder / "modules.txt"
-    listed.write_text("\n".join(names), encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="cohortium-bench-") as output:
+        words = [*command[1:], "--quiet", "--output", output]
+        _timed([sys.executable, "-c", _LIST, str(listed), *words])
     return listed
 
 
 def import_only(modules: Path) -> float:
     """Seconds of a process that imports these modules and ends."""
-    took, _ = _timed([sys.executable, "-c", _IMPORT, str(modules)])
-    return took
+    return _timed([sys.executable, "-c", _IMPORT, str(modules)])
 
 
 def phase_figures(whole: Sequence[float], imports: Sequence[float], times: Sequence[PhaseTimes]) -> list[Figure]:
@@ -100,17 +108,16 @@ def phase_figures(whole: Sequence[float], imports: Sequence[float], times: Seque
     for phase in ("settings", "preparation", "tracking", "report"):
         words = f"in which its main thread waits for {phase}"
         values[f"whole_simulation_waits_{phase}"] = (words, [entry.seconds[phase] for entry in times])
-    for phase in ("preparation", "reading"):
-        words = f"{'drawing and writing' if phase == 'preparation' else phase} hospitals, beside imports"
-        values[f"whole_simulation_beside_{phase}"] = (words, [entry.beside[phase] for entry in times])
+    drawing = [entry.beside.get("preparation", 0.0) for entry in times]
+    values["whole_simulation_beside_preparation"] = ("drawing, writing and reading hospitals, beside imports", drawing)
     return [
         Figure(name=name, question=question, value=statistics.median(found), unit="s")
         for name, (question, found) in values.items()
     ]
 
 
-def _timed(words: Sequence[str]) -> tuple[float, str]:
-    """Seconds, and what was said on stderr."""
+def _timed(words: Sequence[str]) -> float:
+    """Seconds."""
     started = time.perf_counter()
     done = subprocess.run(  # noqa: S603 - our own words
         words, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False
@@ -118,4 +125,4 @@ def _timed(words: Sequence[str]) -> tuple[float, str]:
     took = time.perf_counter() - started
     if done.returncode != 0:
         raise InternalError(f"expected {words[0]} to finish, it ended with {done.returncode}: {done.stderr[-500:]}")
-    return took, done.stderr
+    return took

@@ -230,6 +230,10 @@ class Rehearsal:
             found.update(self.lead.ask("study", "status", f"sha256:{study.name}"))
             return found["outcome"] is not None
 
-        wait_for("the study to end (see aggregator.log)", is_over, seconds=_STUDY_SECONDS, alive=lambda: True)
+        wait_for("the study to end (see the logs)", is_over, seconds=_STUDY_SECONDS, alive=self._can_go_on)
         if found["outcome"]["ending"] != "finished":
             raise StudyError(f"expected the study to finish, it ended so: {found['outcome']}")
+
+    def _can_go_on(self) -> bool:
+        """Whether the host and at least one site run: none may be started again by itself."""
+        return self.host.runs and any(terminal.runs for terminal in self.sites.values())

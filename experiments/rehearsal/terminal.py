@@ -87,6 +87,11 @@ class Terminal:
         self._background.append(process)
         return process
 
+    @property
+    def runs(self) -> bool:
+        """Whether anything that was started here runs."""
+        return any(process.poll() is None for process in self._background)
+
     def close(self) -> None:
         """End what was started, however it is."""
         for process in self._background:
@@ -128,10 +133,12 @@ def wait_for(
         every: Seconds between two questions.
 
     Raises:
-        StudyError: If it does not come true in time.
+        StudyError: If it does not come true in time, or cannot any more.
     """
     end = time.monotonic() + seconds
     while not holds():
-        if not alive() or time.monotonic() > end:
+        if not alive():
+            raise StudyError(f"expected {what}, processes that it needs have ended")
+        if time.monotonic() > end:
             raise StudyError(f"expected {what} within {seconds:.0f} s, it did not happen")
         time.sleep(every)

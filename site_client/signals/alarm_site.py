@@ -24,7 +24,7 @@ from federation.statistics.step import Columns
 from federation.statistics.wide_sums import Words
 from federation.study.model_file import StudyModel
 from site_client.arrays.store import RECORDS_FILE, read_store
-from site_client.division import divide, patient_order
+from site_client.division import patient_order
 from site_client.evaluation import predict
 from site_client.extraction import check, encode
 from site_client.paid_preparation import prepared_dataset
@@ -82,9 +82,9 @@ def alarm_columns(
     manifest = model.manifest
     assessment = check(source, site=site, contract=manifest.contract, definition=manifest.cohort, today=today)
     assessment.report.raise_if_failed()
-    if assessment.cohort is None:
+    if assessment.division is None:
         raise RecordsError("expected a cohort, got none", site=site, remedy="see the readiness report")
-    _, records = divide(assessment.cohort.records, definition=manifest.cohort)
+    _, records = assessment.division
     dataset = encode(records, contract=manifest.contract, definition=manifest.cohort, task=manifest.task)
     order, patients = patient_order(records, split_key=manifest.cohort.split_key)
     times = _times(store, variable, site)

@@ -41,7 +41,7 @@ class TableSource:
 
     def __init__(self, mapping: SiteMapping, *, folder: Path, resources: Resources | None = None) -> None:
         self.mapping = mapping
-        self._folder = folder
+        self.folder = folder
         self._resources = resources or Resources()
 
     def read(self, contract: DataContract, *, today: dt.date) -> Records:
@@ -78,7 +78,7 @@ class TableSource:
                 query = conversion_query(mapping, contract, relation="mapped", has_blanks=False)
             database.run(f"CREATE TEMP TABLE converted AS {query}")
             found = gather(database, mapping, contract, today=today)
-        return attach_arrays(found, mapping, contract, folder=self._folder)
+        return attach_arrays(found, mapping, contract, folder=self.folder)
 
     def _check_date_formats(self, database: Database) -> None:
         formats = [self.mapping.index_date.format if self.mapping.index_date else None]
@@ -96,7 +96,7 @@ class TableSource:
             case CsvSource():
                 self._register_csv(database, source, wanted)
             case StoreSource():
-                self._register_csv(database, store_table(source, self._folder, site=mapping.site), wanted)
+                self._register_csv(database, store_table(source, self.folder, site=mapping.site), wanted)
             case ParquetSource():
                 path = self._file(source.path)
                 database.seal(path)
@@ -156,7 +156,7 @@ class TableSource:
         return tuple(wanted)
 
     def _file(self, name: str) -> Path:
-        path = (self._folder / name).absolute()
+        path = (self.folder / name).absolute()
         if not path.is_file():
             raise RecordsUnreadableError(
                 f"expected a file at {path}, got {'a folder' if path.is_dir() else 'nothing'}",

@@ -229,3 +229,63 @@ def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
         writer.stdout.close()
         assert writer.stderr.read() == b""
     assert writer.returncode == 1
+
+
+ENDS = """
+import atexit, threading, time
+from experiments import main
+def slow():
+    time.sleep(0.3)
+    print("thread", flush=False)
+def run(_):
+    threading.Thread(target=slow).start()
+    atexit.register(lambda: print("registered"))
+    print("said", end="")
+    return CODE
+main.run = run
+main.main()
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_ends_at_once_but_leaves_nothing_undone(code: int) -> None:
+    done = _python(ENDS.replace("CODE", str(code)))
+    assert (done.returncode, done.stdout, done.stderr) == (code, "saidthread\nregistered\n", "")
+
+
+def test_records_that_a_log_holds_back_are_written_at_the_end() -> None:
+    code = (
+        "import logging, logging.handlers, sys\nfrom experiments import main\n"
+        "held = logging.handlers.MemoryHandler(99, target=logging.StreamHandler(sys.stdout))\n"
+        "logging.getLogger().addHandler(held)\n"
+        "main.run = lambda _: logging.warning('kept') or 0\nmain.main()"
+    )
+    done = _python(code)
+    assert (done.returncode, done.stdout) == (0, "kept\n")
+
+
+def test_an_output_that_nobody_reads_is_told_as_python_tells_it() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "from experiments import main\nmain.run = lambda _: print('lost') or 0\nmain.main()"
+    with os.fdopen(writing, "wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            check=False,
+            cwd=REPOSITORY,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+        )
+    assert done.returncode == 120
+    assert b"BrokenPipeError" in done.stderr
+
+
+def test_modules_are_not_taken_apart() -> None:
+    code = (
+        "import sys\nfrom experiments import main\n"
+        "class Kept:\n    def __del__(self): sys.__stderr__.write('taken apart')\n"
+        "kept = Kept()\nmain.run = lambda _: 0\n"
+    )
+    assert _python(code + "main.main()").stderr == ""
+    assert _python(code + "main.run([])").stderr == "taken apart"

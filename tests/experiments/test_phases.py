@@ -47,12 +47,12 @@ def test_a_phase_that_fails_is_closed() -> None:
     assert phases.times().seconds["preparation"] == 2.0
 
 
-def test_what_another_thread_does_is_nobody_s_waiting() -> None:
-    phases = clock_of(0.0, 1.0, 5.0, 6.0)
-    with phases.beside("reading"):
-        pass
+def test_what_another_process_does_is_nobody_s_waiting() -> None:
+    phases = clock_of(0.0, 6.0)
+    phases.note_beside("preparation", 3.0)
+    phases.note_beside("preparation", 1.0)
     found = phases.times()
-    assert found.beside == {"reading": 4.0}
+    assert found.beside == {"preparation": 4.0}
     assert sum(found.seconds.values()) == 0.0
 
 

@@ -21,6 +21,8 @@ from site_client.patients import Records
 from site_client.sources.mapping import SiteMapping
 
 FILE_NAME: Final = "patients.csv"
+_DUMPER: Final = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""Of libyaml, ten times as fast, where PyYAML has it."""
 _QUOTED: Final = ',"\r\n'
 """Characters because of which a text is quoted; without them rows are joined, in half the time."""
 
@@ -43,7 +45,8 @@ def write_hospital(records: Records, *, contract: DataContract, folder: Path) ->
         columns[variable.name] = _texts(variable, records.values[variable.name])
     write_durably(folder / FILE_NAME, _table(columns).encode())
     data = _mapping(records.site, contract=contract)
-    write_durably(folder / "mapping.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())
+    text = yaml.dump(data, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
+    write_durably(folder / "mapping.yaml", text.encode())
     return SiteMapping.from_data(data, error=MappingError)
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from aggregator.report.content import FlowStep, StudyReport
-from aggregator.report.html import render_html, write_report
+from aggregator.report.html import make_page, render_html
+from aggregator.report.page import write_report
 from tests.example_report import RUN, SITES, example_report
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "path", "use", "rect"}
@@ -198,7 +199,7 @@ def test_many_rounds_make_a_short_table(report):
 
 
 def test_files_are_written_whole(report, text, tmp_path):
-    files = write_report(report, tmp_path / "new" / "folder")
+    files = write_report(report, make_page(report), tmp_path / "new" / "folder")
     assert files[0].name == "report.html"
     assert files[0].read_text(encoding="utf-8") == text
     assert StudyReport.from_json(files[1].read_bytes()) == report

@@ -52,13 +52,17 @@ def test_what_was_started_is_ended(tmp_path: Path) -> None:
     terminal._command = lambda words: [sys.executable, "-c", "import time; time.sleep(60)"]
     process = terminal.start("site", "start", log=tmp_path / "log")
     assert process.poll() is None
+    assert terminal.runs
     terminal.close()
     assert process.poll() is not None
+    assert not terminal.runs
 
 
 def test_waiting_ends_with_what_it_waits_for() -> None:
     wait_for("now", lambda: True, seconds=0, alive=lambda: False)
-    with pytest.raises(StudyError, match="expected the host within"):
+    with pytest.raises(StudyError, match="expected the host within 0 s"):
+        wait_for("the host", lambda: False, seconds=0, alive=lambda: True, every=0.01)
+    with pytest.raises(StudyError, match="processes that it needs have ended"):
         wait_for("the host", lambda: False, seconds=60, alive=lambda: False)
 
 

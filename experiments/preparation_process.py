@@ -1,0 +1,174 @@
+"""Hospitals are drawn and read by a copy of this process, which goes on importing meanwhile.
+
+Imports hold the interpreter's one lock, so a thread would take turns with them. What the copy found comes back as one document and
+the sites' own files, as a hospital writes them. Whatever goes wrong there is done again here, and fails here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from conf.processes.copied_process import CopiedProcess, pays_to_copy
+from experiments.preparation import PreparedSites
+from experiments.studies.catalogue import PreparedStudy, StudyDefinition, StudySite
+from federation.documents import Document
+from federation.errors import CohortiumError
+from federation.study.manifest import StudyManifest
+from site_client.patient_files import read_patients
+from site_client.patients import Attrition
+from site_client.readiness import ReadinessReport
+from site_client.sources.mapping import SiteMapping
+from site_client.sources.tables import TableSource
+
+Prepared = tuple[PreparedStudy, PreparedSites]
+Prepare = Callable[[], Prepared]
+
+
+_NICENESS: Final = 5
+"""Imports go first: they are what a short simulation waits for."""
+
+
+class _Source(Document):
+    """Where a hospital's table is."""
+
+    site: str
+    group: str
+    public_patients: int
+    mapping: SiteMapping
+    folder: str
+
+
+class PreparedFiles(Document):
+    """What was prepared, but for the patients, who are in files."""
+
+    format: Literal["cohortium/prepared-files/1"] = "cohortium/prepared-files/1"
+    definition: StudyDefinition
+    sources: tuple[_Source, ...]
+    is_ready: bool
+    """The study brings its own division: patients are not selected again for another seed."""
+    manifest: StudyManifest
+    attrition: dict[str, tuple[tuple[str, int, int], ...]]
+    readiness: dict[str, ReadinessReport]
+    patient_files: dict[str, str]
+    identities: dict[str, str]
+    seconds: float
+    """That it took."""
+
+    @classmethod
+    def of(cls, study: PreparedStudy, sites: PreparedSites, *, seconds: float) -> PreparedFiles | None:
+        """``None`` if a source is no table, or patients are held in two ways."""
+        sources = [
+            _Source(
+                site=entry.site,
+                group=entry.group,
+                public_patients=entry.public_patients,
+                mapping=entry.source.mapping,
+                folder=str(entry.source.folder),
+            )
+            for entry in study.sites
+            if isinstance(entry.source, TableSource)
+        ]
+        if study.ready_pooled or len(sources) < len(study.sites):
+            return None
+        return cls(
+            definition=study.definition,
+            sources=tuple(sources),
+            is_ready=bool(study.ready),
+            manifest=sites.manifest,
+            attrition={site: found.steps for site, found in sites.attrition.items()},
+            readiness=dict(sites.readiness),
+            patient_files=_as_texts(sites.patient_files),
+            identities=_as_texts(sites.identities),
+            seconds=seconds,
+        )
+
+    def opened(self) -> Prepared:
+        """The study and its sites, as if they were prepared here.
+
+        Raises:
+            RecordsUnreadableError: If a file is not there.
+        """
+        files = _as_paths(self.patient_files)
+        data = tuple(read_patients(path) for path in files.values())
+        study = PreparedStudy(
+            definition=self.definition,
+            sites=tuple(
+                StudySite(
+                    site=entry.site,
+                    source=TableSource(entry.mapping, folder=Path(entry.folder)),
+                    public_patients=entry.public_patients,
+                    group=entry.group,
+                )
+                for entry in self.sources
+            ),
+            ready=data if self.is_ready else (),
+        )
+        return study, PreparedSites(
+            manifest=self.manifest,
+            data=data,
+            pooled_data=data,
+            attrition={site: Attrition(steps) for site, steps in self.attrition.items()},
+            readiness=self.readiness,
+            patient_files=files,
+            identities=_as_paths(self.identities),
+        )
+
+
+class PreparationProcess:
+    """Prepares in a copy of this process. Use it in a ``with`` block, which ends the copy.
+
+    Args:
+        prepare: Draws and reads the hospitals.
+    """
+
+    def __init__(self, prepare: Prepare) -> None:
+        self._prepare = prepare
+        self._copy = CopiedProcess(lambda _: _prepared(prepare), name="preparation", niceness=_NICENESS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._copy.__exit__(kind, value, trace)
+
+    def result(self) -> tuple[Prepared, float]:
+        """What was prepared, and the seconds that the copy took; 0 if it was prepared here.
+
+        Raises:
+            CohortiumError: Whatever is wrong with records, manifest or study.
+        """
+        answer = self._copy.answer()
+        if answer is not None:
+            with suppress(CohortiumError):
+                files = PreparedFiles.from_json(answer)
+                return files.opened(), files.seconds
+        return self._prepare(), 0.0
+
+
+def pays() -> bool:
+    """Whether a copy of this process prepares while it imports: what is imported already needs no wait."""
+    return "torch" not in sys.modules and pays_to_copy()
+
+
+def _prepared(prepare: Prepare) -> bytes:
+    """A document; nothing if files do not hold what was prepared."""
+    started = time.perf_counter()
+    study, sites = prepare()
+    files = PreparedFiles.of(study, sites, seconds=time.perf_counter() - started)
+    return b"" if files is None else files.model_dump_json().encode()
+
+
+def _as_texts(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {site: str(path) for site, path in paths.items()}
+
+
+def _as_paths(texts: Mapping[str, str]) -> dict[str, Path]:
+    return {site: Path(text) for site, text in texts.items()}

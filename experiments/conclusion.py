@@ -16,7 +16,7 @@ from experiments.summary import (
     privacy_target,
     summary_rows,
 )
-from experiments.workspace import COMMAND_FILE, SUMMARY_FILE, Workspace, tracking_target
+from experiments.workspace import COMMAND_FILE, REPORT_FILE, SUMMARY_FILE, Workspace, tracking_target
 from federation.durable_files import write_durably
 from federation.models.task_terms import Objective
 
@@ -39,22 +39,21 @@ def conclude(
     with workspace.phases.phase("imports"):
         from aggregator.report.robustness import exclusions
         from aggregator.report.vocabulary import PRIMARY_METRIC
-        from experiments.reporting import write_report
+        from experiments.reporting import begin_report, finish_report
 
     first = runs[0]
     manifest = first.outcome.manifest
-    rows = summary_rows(manifest.objective, [run.outcome.predictions for run in runs])
     typed = workspace.output / COMMAND_FILE
     command = typed.read_text() if typed.is_file() else ""
-    files = write_report(
+    report = begin_report(
         settings,
-        workspace.output,
         runs=runs,
         today=workspace.today,
         command=command,
         audits=first.audits,
         drawing=workspace.drawing,
     )
+    rows = summary_rows(manifest.objective, [run.outcome.predictions for run in runs])
     epsilon, delta = privacy_target(settings)
     last = first.outcome.result.rounds[-1]
     summary = SimulationSummary(
@@ -70,7 +69,7 @@ def conclude(
         seeds=settings.seeds,
         seeded=settings.seeded,
         output=str(workspace.output),
-        report=str(files[0]),
+        report=str(workspace.output / REPORT_FILE),
         mlflow_command=mlflow_ui_command(tracking_target(settings, workspace.output)) or None,
         manifest_digest=manifest.digest,
         model_digest=last.model_digest,
@@ -81,9 +80,10 @@ def conclude(
         bytes_received_per_round=fmean(entry.bytes_received for entry in first.outcome.result.rounds),
         comparisons=compare_with_published(study.definition.expected, rows, algorithm=settings.algorithm.kind),
     )
-    write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())
     for run in runs:
         _record(run, workspace.output / f"seed-{run.outcome.seed}", manifest.objective)
+    files = finish_report(report, workspace.output, drawing=workspace.drawing)
+    write_durably(workspace.output / SUMMARY_FILE, summary.model_dump_json(indent=1).encode())
     for path in (*files, workspace.output / SUMMARY_FILE):
         first.tracker.record_artefact(path, folder="figures" if path.suffix == ".svg" else "")
     return summary

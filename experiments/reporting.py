@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aggregator.report.content import ReportFile
+from aggregator.report.content import ReportFile, StudyReport
 from experiments.assessment import RunFacts, assess
 from experiments.predictions import SitePredictions
 from experiments.settings import SimulationSettings
@@ -29,31 +29,25 @@ _FILES: Final = (
 _AUDIT_FILE: Final = ReportFile(name="seed-*/audit.json", description="what the audit measured")
 
 
-def write_report(
+def begin_report(
     settings: SimulationSettings,
-    output: Path,
     *,
     runs: Sequence[SeedRun],
     today: dt.date,
     command: str,
     audits: Sequence[AuditResult] = (),
     drawing: DrawingProcess | None = None,
-) -> tuple[Path, ...]:
-    """Write page, data and figures of the first seed's report, with the spread over all seeds.
+) -> StudyReport:
+    """The first seed's report, with the spread over all seeds; its page is begun.
 
     Args:
         settings: The simulation's settings.
-        output: The simulation's folder.
         runs: One per seed.
         today: Shown as the report's date.
         command: That gives the same figures again.
         audits: Of the first seed's study; none if it was not audited.
-        drawing: Makes the page; ``None``: it is made here.
-
-    Returns:
-        The files, the HTML page first.
+        drawing: Makes the page while this process goes on; ``None``: :func:`finish_report` makes it.
     """
-    from aggregator.report.page import write_report as write_files
     from aggregator.report.statement import with_audits
 
     first = runs[0]
@@ -84,10 +78,28 @@ def write_report(
     statement = with_audits(report.privacy, audits, manifest_digest=manifest.digest)
     report = report.model_copy(update={"privacy": statement})
     if drawing is not None:
-        return write_files(report, drawing.page(report), output)
+        drawing.begin(report)
+    return report
+
+
+def finish_report(report: StudyReport, output: Path, *, drawing: DrawingProcess | None = None) -> tuple[Path, ...]:
+    """Write page, data and figures of a report.
+
+    Args:
+        report: Of :func:`begin_report`.
+        output: The simulation's folder.
+        drawing: The same.
+
+    Returns:
+        The files, the HTML page first.
+    """
+    from aggregator.report.page import write_report
+
+    if drawing is not None:
+        return write_report(report, drawing.page(report), output)
     from aggregator.report.html import make_page
 
-    return write_files(report, make_page(report), output)
+    return write_report(report, make_page(report), output)
 
 
 def _shown(run: SeedRun) -> dict[str, tuple[SitePredictions, ...]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 _LONGEST_SECONDS: Final = 120.0
 _NICENESS: Final = 15
 """What is imported here is needed last."""
-_COPYS_SECTION: Final = "performance"
-"""Drawn by another copy: it has as many figures as the others together, or more."""
 
 
 class DrawingProcess:
@@ -42,9 +39,12 @@ class DrawingProcess:
     ) -> None:
         self._copy.__exit__(kind, value, trace)
 
-    def page(self, report: StudyReport) -> Page:
-        """The report's page and figures. Once."""
+    def begin(self, report: StudyReport) -> None:
+        """Let it make the report's page. Once."""
         self._copy.ask(report.model_dump_json().encode())
+
+    def page(self, report: StudyReport) -> Page:
+        """The page and figures of the report that was begun. Once."""
         answer = self._copy.answer(seconds=_LONGEST_SECONDS)
         if answer is not None:
             with suppress(ValueError):
@@ -73,23 +73,25 @@ def _make_page(receive: Receive) -> bytes:
 
 
 def _drawn(report: StudyReport) -> Figures:
-    """All figures, one section of them by another copy where there is a processor for it."""
-    from aggregator.report.drawing import SECTIONS, pictures
+    """All figures, every other one by another copy where there is a processor for it."""
+    from aggregator.report.drawing import pictures
+    from aggregator.report.figures import only_part
 
     if not pays_to_copy():
         return pictures(report)
 
-    def drawn(names: Sequence[str]) -> Figures:
-        return {name: SECTIONS[name](report) for name in names}
+    def drawn(part: int) -> Figures:
+        with only_part(part, 2):
+            return pictures(report)
 
-    def answer(_: Receive) -> bytes:
-        return json.dumps(figures_as_data(drawn([_COPYS_SECTION]))).encode()
-
-    with CopiedProcess(answer, name="figures") as copy:
-        found = dict(drawn([name for name in SECTIONS if name != _COPYS_SECTION]))
+    with CopiedProcess(lambda _: json.dumps(figures_as_data(drawn(1))).encode(), name="figures") as copy:
+        own = drawn(0)
         text = copy.answer(seconds=_LONGEST_SECONDS)
-    found |= drawn([_COPYS_SECTION]) if text is None else figures_from(json.loads(text))
-    return {name: found[name] for name in SECTIONS}
+    others = drawn(1) if text is None else figures_from(json.loads(text))
+    return {
+        name: tuple(one if one.svg else other for one, other in zip(section, others[name], strict=True))
+        for name, section in own.items()
+    }
 
 
 def _label(axes: Axes) -> None:

@@ -8,8 +8,11 @@ figure's name, and no date is written.
 from __future__ import annotations
 
 import io
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -32,6 +35,7 @@ __all__ = [
     "draw_png",
     "draw_svg",
     "legend_below",
+    "only_part",
     "own_ids",
     "style_of",
 ]
@@ -79,6 +83,21 @@ _POINTS_PER_INCH: Final = 72
 
 Draw = Callable[[Axes], None]
 
+_TURNS: ContextVar[Iterator[bool] | None] = ContextVar("turns", default=None)
+
+
+@contextmanager
+def only_part(part: int, parts: int) -> Generator[None]:
+    """Inside the block :func:`draw_svg` draws every ``parts``-th figure only, from ``part`` on, and nothing for the others.
+
+    So several processes draw the same figures together, each its own.
+    """
+    token = _TURNS.set(itertools.cycle([number == part for number in range(parts)]))
+    try:
+        yield
+    finally:
+        _TURNS.reset(token)
+
 
 def draw_svg(name: str, draw: Draw, *, width: float = 360, height: float = 290) -> str:
     """Draw one figure as an SVG document.
@@ -88,7 +107,13 @@ def draw_svg(name: str, draw: Draw, *, width: float = 360, height: float = 290) 
         draw: Draws on the axes it is given.
         width: In points: one point is one pixel on a phone of that width.
         height: In points.
+
+    Returns:
+        The document; empty if another process draws it (:func:`only_part`).
     """
+    turns = _TURNS.get()
+    if turns is not None and not next(turns):
+        return ""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = _figure(draw, width, height)
         FigureCanvasSVG(figure)

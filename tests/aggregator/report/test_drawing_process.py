@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.report import drawing_process
-from aggregator.report.drawing import SECTIONS, pictures
+from aggregator.report.drawing import pictures
 from aggregator.report.drawing_process import DrawingProcess
 from aggregator.report.html import make_page, render_html
 from aggregator.report.page import Page, write_report
@@ -21,6 +21,7 @@ from tests.example_report import example_report
 def test_the_page_is_the_one_made_here(tmp_path: Path) -> None:
     report = example_report()
     with DrawingProcess() as drawing:
+        drawing.begin(report)
         page = drawing.page(report)
     assert page == make_page(report)
     assert list(page.figures) == list(pictures(report))
@@ -31,6 +32,7 @@ def test_the_page_is_the_one_made_here(tmp_path: Path) -> None:
 def test_the_copy_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawing_process, "_make_page", lambda receive: Page(receive().decode()[:1], {}).as_json())
     with DrawingProcess() as drawing:
+        drawing.begin(example_report())
         assert drawing.page(example_report()) == Page("{", {})
 
 
@@ -45,7 +47,7 @@ def test_figures_are_the_same_whoever_draws_them(can_copy: bool, monkeypatch: py
     report = example_report("multiclass")
     drawn = drawing_process._drawn(report)
     assert drawn == pictures(report)
-    assert list(drawn) == list(SECTIONS)
+    assert list(drawn) == list(pictures(report))
 
 
 def test_a_copy_that_ends_loses_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +71,7 @@ def test_a_copy_that_makes_nothing_loses_nothing(
     monkeypatch.setattr(drawing_process, "_make_page", work)
     report = example_report()
     with DrawingProcess() as drawing:
+        drawing.begin(report)
         assert drawing.page(report) == make_page(report)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from aggregator.report.curve_figures import curve_figures
 from aggregator.report.drawing import pictures
-from aggregator.report.figures import INK, draw_png, draw_svg, style_of
+from aggregator.report.figures import INK, draw_png, draw_svg, only_part, style_of
 from aggregator.report.round_figures import round_figures
 from aggregator.report.site_figures import site_figures
 from aggregator.report.vocabulary import SETTINGS
@@ -43,6 +43,19 @@ def test_ids_are_the_figures_own_and_every_reference_has_its_target():
     references = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', svg)
     assert references
     assert {first or second for first, second in references} <= set(ids)
+
+
+def test_parts_are_all_figures_and_none_is_drawn_twice():
+    parts = []
+    for part in range(3):
+        with only_part(part, 3):
+            parts.append([draw_svg(f"figure-{number}", example) for number in range(5)])
+    assert [[bool(svg) for svg in found] for found in parts] == [
+        [True, False, False, True, False],
+        [False, True, False, False, True],
+        [False, False, True, False, False],
+    ]
+    assert draw_svg("figure-0", example) == parts[0][0]
 
 
 def test_text_is_text():

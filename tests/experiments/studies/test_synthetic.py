@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from experiments.studies.catalogue import PreparedStudy, load_study
-from experiments.studies.synthetic.files import _table, _texts
+from experiments.studies.synthetic.files import _column, _table, _Texts
 from experiments.studies.synthetic.study import TRUE_MODEL_FILE, SyntheticOptions
 from experiments.synthetic_hospitals import draw_hospitals
 from experiments.true_model import TrueModel
@@ -109,14 +109,18 @@ def test_a_task_that_does_not_fit_a_given_contract_is_refused(tmp_path: Path, re
 
 def test_texts_are_quoted_where_a_reader_needs_it() -> None:
     plain, awkward = {"a": ["1", ""], "b": ["x", "y"]}, {"a,b": ["1", ""], "c": ['say "x"', "two\nlines"]}
-    assert _table(plain) == "a,b\n1,x\n,y\n"
-    assert [dict(row) for row in csv.DictReader(io.StringIO(_table(awkward), newline=""))] == [
+    assert _table({name: _Texts(cells) for name, cells in plain.items()}) == "a,b\n1,x\n,y\n"
+    written = _table({name: _Texts(cells) for name, cells in awkward.items()})
+    assert [dict(row) for row in csv.DictReader(io.StringIO(written, newline=""))] == [
         dict(zip(awkward, row, strict=True)) for row in zip(*awkward.values(), strict=True)
     ]
 
 
-@pytest.mark.parametrize("gap", [False, True])
-def test_measurements_are_written_to_twelve_digits(gap: bool) -> None:
+@pytest.mark.parametrize("word", ["plain", "quo,ted"])
+def test_measurements_are_written_to_twelve_digits(word: str) -> None:
     variable = Continuous.from_data({"kind": "continuous", "name": "x", "unit": "kg", "minimum": 0, "maximum": 9})
-    values = np.array([0.1 + 0.2, 1e-7, 123456789012.5, 0.0, np.nan if gap else 5.0])
-    assert _texts(variable, values) == ["" if np.isnan(value) else f"{value:.12g}" for value in values]
+    values = np.array([0.1 + 0.2, 1e-7, 123456789012.5, 0.0, 5.0])
+    gaps = np.where(values == 0, np.nan, values)
+    columns = {"word": _Texts([word] * len(values)), "x": _column(variable, values), "y": _column(variable, gaps)}
+    for row, x, y in zip(csv.DictReader(io.StringIO(_table(columns), newline="")), values, gaps, strict=True):
+        assert row == {"word": word, "x": f"{x:.12g}", "y": "" if np.isnan(y) else f"{y:.12g}"}

@@ -6,7 +6,6 @@ the sites' own files, as a hospital writes them. Whatever goes wrong there is do
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,17 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from conf.processes.copied_process import CopiedProcess, pays_to_copy
+from conf.processes.copied_process import CopiedProcess
 from experiments.preparation import PreparedSites
-from experiments.studies.catalogue import PreparedStudy, StudyDefinition, StudySite
+from experiments.studies.catalogue import PreparedStudy
+from experiments.studies.study_files import StudyFiles
 from federation.documents import Document
 from federation.errors import CohortiumError
 from federation.study.manifest import StudyManifest
 from site_client.patient_files import read_patients
 from site_client.patients import Attrition
 from site_client.readiness import ReadinessReport
-from site_client.sources.mapping import SiteMapping
-from site_client.sources.tables import TableSource
 
 Prepared = tuple[PreparedStudy, PreparedSites]
 Prepare = Callable[[], Prepared]
@@ -34,24 +32,11 @@ _NICENESS: Final = 5
 """Imports go first: they are what a short simulation waits for."""
 
 
-class _Source(Document):
-    """Where a hospital's table is."""
-
-    site: str
-    group: str
-    public_patients: int
-    mapping: SiteMapping
-    folder: str
-
-
 class PreparedFiles(Document):
     """What was prepared, but for the patients, who are in files."""
 
     format: Literal["cohortium/prepared-files/1"] = "cohortium/prepared-files/1"
-    definition: StudyDefinition
-    sources: tuple[_Source, ...]
-    is_ready: bool
-    """The study brings its own division: patients are not selected again for another seed."""
+    study: StudyFiles
     manifest: StudyManifest
     attrition: dict[str, tuple[tuple[str, int, int], ...]]
     readiness: dict[str, ReadinessReport]
@@ -63,23 +48,11 @@ class PreparedFiles(Document):
     @classmethod
     def of(cls, study: PreparedStudy, sites: PreparedSites, *, seconds: float) -> PreparedFiles | None:
         """``None`` if a source is no table, or patients are held in two ways."""
-        sources = [
-            _Source(
-                site=entry.site,
-                group=entry.group,
-                public_patients=entry.public_patients,
-                mapping=entry.source.mapping,
-                folder=str(entry.source.folder),
-            )
-            for entry in study.sites
-            if isinstance(entry.source, TableSource)
-        ]
-        if study.ready_pooled or len(sources) < len(study.sites):
+        files = StudyFiles.of(study)
+        if files is None:
             return None
         return cls(
-            definition=study.definition,
-            sources=tuple(sources),
-            is_ready=bool(study.ready),
+            study=files,
             manifest=sites.manifest,
             attrition={site: found.steps for site, found in sites.attrition.items()},
             readiness=dict(sites.readiness),
@@ -96,20 +69,7 @@ class PreparedFiles(Document):
         """
         files = _as_paths(self.patient_files)
         data = tuple(read_patients(path) for path in files.values())
-        study = PreparedStudy(
-            definition=self.definition,
-            sites=tuple(
-                StudySite(
-                    site=entry.site,
-                    source=TableSource(entry.mapping, folder=Path(entry.folder)),
-                    public_patients=entry.public_patients,
-                    group=entry.group,
-                )
-                for entry in self.sources
-            ),
-            ready=data if self.is_ready else (),
-        )
-        return study, PreparedSites(
+        return self.study.opened(data), PreparedSites(
             manifest=self.manifest,
             data=data,
             pooled_data=data,
@@ -151,11 +111,6 @@ class PreparationProcess:
                 files = PreparedFiles.from_json(answer)
                 return files.opened(), files.seconds
         return self._prepare(), 0.0
-
-
-def pays() -> bool:
-    """Whether a copy of this process prepares while it imports: what is imported already needs no wait."""
-    return "torch" not in sys.modules and pays_to_copy()
 
 
 def _prepared(prepare: Prepare) -> bytes:

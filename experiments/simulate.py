@@ -6,10 +6,9 @@ Everything a run needs to continue is in its output folder; :func:`resume` reads
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from experiments.phases import PHASES_FILE, PhaseClock
 from experiments.settings import SimulationSettings
@@ -38,15 +37,6 @@ if TYPE_CHECKING:
     from federation.privacy.randomness import RandomStreams
 
 __all__ = ["REPORT_FILE", "SUMMARY_FILE", "default_data", "resume", "simulate"]
-
-
-_TRAINS: Final = (
-    "aggregator.outbox_tracker",
-    "experiments.conclusion",
-    "experiments.reporting",
-    "experiments.study_run",
-)
-"""What is imported while hospitals are prepared."""
 
 
 def simulate(
@@ -95,7 +85,10 @@ def simulate(
         drawing=drawing,
     )
     try:
-        summary = _simulate(settings, workspace)
+        from experiments.opening import open_simulation
+
+        study, sites = open_simulation(settings, workspace)
+        summary = _run(settings, workspace, study, sites)
     except KeyboardInterrupt as interrupt:
         raise StudyInterruptedError(
             "stopped by the operator; every finished round is kept",
@@ -134,55 +127,6 @@ def resume(
     return simulate(settings, output=output, data=data, progress=progress, phases=phases, drawing=drawing)
 
 
-def _simulate(settings: SimulationSettings, workspace: Workspace) -> SimulationSummary:
-    phases = workspace.phases
-    with phases.phase("imports"):  # what a copy of this process needs, before it is made
-        from experiments.preparation import prepare_sites
-        from experiments.preparation_process import PreparationProcess, pays
-        from experiments.studies.catalogue import load_study, study_module
-
-        study_module(settings.study.name)
-    first = settings.seeds[0]
-    partition_seed = settings.study.options.get("partition_seed", 0)
-    if not isinstance(partition_seed, int):
-        raise ConfigurationError(f"expected study.options.partition_seed to be an integer, got {partition_seed!r}")
-
-    def prepare() -> tuple[PreparedStudy, PreparedSites]:
-        """Draw and read the hospitals."""
-        study = load_study(
-            settings.study.name,
-            options={name: value for name, value in settings.study.options.items() if name != "partition_seed"},
-            seed=partition_seed,
-            folder=workspace.output / "hospitals",
-            data=workspace.data,
-        )
-        folder = _patients(workspace, first)
-        return study, prepare_sites(settings, study, seed=first, folder=folder, today=workspace.today)
-
-    if not pays():
-        with phases.phase("preparation"):
-            study, sites = prepare()
-        with phases.phase("imports"):
-            _import_what_trains()
-        return _run(settings, workspace, study, sites)
-    with PreparationProcess(prepare) as process:
-        with phases.phase("imports"):
-            _import_what_trains()
-        with phases.phase("preparation"):
-            (study, sites), seconds = process.result()
-    phases.note_beside("preparation", seconds)
-    return _run(settings, workspace, study, sites)
-
-
-def _import_what_trains() -> None:
-    """Half of a short simulation."""
-    import torch
-
-    for name in _TRAINS:
-        importlib.import_module(name)
-    torch.set_num_threads(1)  # sums must not depend on the number of cores
-
-
 def _run(
     settings: SimulationSettings, workspace: Workspace, study: PreparedStudy, sites: PreparedSites
 ) -> SimulationSummary:
@@ -198,7 +142,7 @@ def _run(
             board.seed(seed)
             if runs:
                 with phases.phase("preparation"):
-                    folder = _patients(workspace, seed)
+                    folder = workspace.patients(seed)
                     sites = prepare_sites(settings, study, seed=seed, folder=folder, today=workspace.today)
             runs.append(_one_seed(settings, workspace, sites, seed=seed, board=board))
         board.stage("report")
@@ -209,10 +153,6 @@ def _run(
             for run in runs:
                 run.tracker.finish("finished")
     return summary
-
-
-def _patients(workspace: Workspace, seed: int) -> Path:
-    return workspace.output / f"seed-{seed}" / "patients"
 
 
 def _one_seed(

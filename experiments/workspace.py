@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aggregator.tracking import TrackingTarget
 from experiments.phases import PhaseClock
 from experiments.settings import SimulationSettings
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aggregator.report.drawing_process import DrawingProcess
+    from aggregator.tracking import TrackingTarget
 
 SETTINGS_FILE: Final = "settings.json"
 REPORT_FILE: Final = "report.html"
@@ -45,9 +45,17 @@ class Workspace:
     phases: PhaseClock
     drawing: DrawingProcess | None = None
 
+    def patients(self, seed: int) -> Path:
+        """Folder of one seed's encoded patients."""
+        return self.output / f"seed-{seed}" / "patients"
+
 
 def tracking_target(settings: SimulationSettings, output: Path) -> TrackingTarget:
     """Where the runs are tracked: beside the run's results, or for all jobs of a sweep together beside the sweep's."""
+    from aggregator.tracking import (
+        TrackingTarget,  # and with it manifests; a simulation begins before they are imported
+    )
+
     choice = settings.tracking
     in_sweep = (output.parent / SWEEP_FILE).is_file()
     return TrackingTarget.choose(

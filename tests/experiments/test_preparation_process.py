@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from conf.loading import load_unless_sweep
-from experiments.preparation import PreparedSites, prepare_sites
+from experiments.preparation import prepare_sites
 from experiments.preparation_process import PreparationProcess, Prepared, PreparedFiles
 from experiments.settings import SimulationSettings
 from experiments.studies.catalogue import PreparedStudy, load_study
+from experiments.studies.loading_process import LoadingProcess
 from federation.errors import CohortTooSmallError
 from site_client.patients import SiteData
+from site_client.sources.tables import TableSource
 
 TODAY = dt.date(2026, 1, 1)
 
@@ -148,9 +150,48 @@ def test_a_division_that_a_study_brings_is_ready_again(tmp_path: Path) -> None:
     study, sites = preparation(tmp_path)()
     files = PreparedFiles.of(replace(study, ready=sites.data), sites, seconds=1)
     assert files is not None
-    opened: tuple[PreparedStudy, PreparedSites] = files.opened()
+    opened = files.opened()
     assert [data.site for data in opened[0].ready] == [data.site for data in sites.data]
     assert opened[1].pooled_data is opened[1].data
+
+
+def test_a_study_that_a_copy_loaded_is_the_same(tmp_path: Path) -> None:
+    def load() -> PreparedStudy:
+        return load_study("demo", options={}, seed=0, folder=tmp_path, data=None)
+
+    with LoadingProcess(load) as loading:
+        there = loading.study()
+        again = loading.study()  # as a copy asks that comes too late
+    for study in (there, again):
+        assert study.definition == load().definition
+        assert [(entry.site, entry.public_patients) for entry in study.sites] == [
+            (entry.site, entry.public_patients) for entry in load().sites
+        ]
+        assert all(isinstance(entry.source, TableSource) for entry in study.sites)
+
+
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_a_study_that_no_files_hold_is_loaded_here(is_ready: bool, tmp_path: Path) -> None:
+    study, sites = preparation(tmp_path)()
+    calls: list[int] = []
+
+    def load() -> PreparedStudy:
+        calls.append(os.getpid())
+        if is_ready:
+            return replace(study, ready=sites.data)
+        return replace(study, sites=(replace(study.sites[0], source=_Elsewhere()), *study.sites[1:]))
+
+    with LoadingProcess(load) as loading:
+        loading.study()
+    assert calls == [os.getpid()]
+
+
+def test_what_fails_to_load_there_fails_here() -> None:
+    def load() -> PreparedStudy:
+        raise CohortTooSmallError("expected patients, got none", site="north")
+
+    with LoadingProcess(load) as loading, pytest.raises(CohortTooSmallError, match="got none"):
+        loading.study()
 
 
 def test_a_copy_that_is_not_needed_ends_with_its_block() -> None:

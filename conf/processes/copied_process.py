@@ -9,9 +9,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -25,8 +26,8 @@ _SECONDS_TO_END: Final = 5.0
 
 
 def pays_to_copy() -> bool:
-    """Whether processes can be copied here, and a copy has a processor of its own."""
-    return _FORK in get_all_start_methods() and len(os.sched_getaffinity(0)) > 1
+    """Whether a copy has a processor of its own. Only on Linux: elsewhere system libraries may not be copied with a process."""
+    return sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
 
 
 class CopiedProcess:

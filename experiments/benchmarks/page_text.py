@@ -39,7 +39,7 @@ $warning## How it is measured
   reads and encodes them and writes a report besides; Flower's side reads the same number of patients from one file. In this
   bench both find compiled bytecode, as after an installation. A simulation's *overhead* is its whole process, less its
   training, less a process that imports the same modules and ends; `cohortium simulate` itself prints its time by phase and
-  keeps it in `phases.json`.
+  keeps it in `phases.json`: what it *waits* for beside training and imports is less, because copies of it work meanwhile.
 - **A private step** is what an agent calls: draw, gradients, clipping, noise from a cryptographic stream in whole
   grid steps, and its checks. Opacus' side has neither its samplers nor secure noise, which only makes it faster.
 - **Memory speed** is as many bytes with next to no arithmetic: every update read once, and for every update the sum in

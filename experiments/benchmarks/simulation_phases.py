@@ -101,6 +101,10 @@ def phase_figures(whole: Sequence[float], imports: Sequence[float], times: Seque
     training = [entry.seconds["training"] for entry in times]
     rest = [max(0.0, all_ - some - step) for all_, some, step in zip(whole, imports, training, strict=True)]
     values = {
+        "whole_simulation_waited": (
+            "seconds that it waits for anything but training and imports, as it says itself",
+            [entry.overhead for entry in times],
+        ),
         OVERHEAD: ("a whole `cohortium simulate` of 10 hospitals outside training and imports", rest),
         "whole_simulation_imports": ("a process that imports the same modules and ends", imports),
         "whole_simulation_training": ("its 20 rounds", training),

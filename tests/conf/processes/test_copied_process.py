@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conf.processes.copied_process import CopiedProcess, Receive
+from conf.processes.copied_process import CopiedProcess, Receive, pays_to_copy
+
+
+@pytest.mark.parametrize(
+    ("platform", "processors", "pays"), [("linux", 2, True), ("linux", 1, False), ("darwin", 8, False)]
+)
+def test_a_copy_pays_where_it_has_a_processor(
+    platform: str, processors: int, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    assert pays_to_copy() is pays
 
 
 def raises(_: Receive) -> bytes:

@@ -32,9 +32,15 @@ def _data(lengths: list[int], *, seed: int = 0) -> PatientDataset:
     return PatientDataset(features, outcomes, index, tuple(f"x{n}" for n in range(FEATURES)))
 
 
-def _sums(spec: ModelSpec, data: PatientDataset, *, norm: float, records: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """Of all patients: by the kernels, by Opacus."""
+def _sums(
+    spec: ModelSpec, data: PatientDataset, *, norm: float, records: int = 32, undecided: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of all patients: by the kernels, by Opacus. An undecided model says one half of everybody."""
     model = build_model(spec, task="binary", num_features=FEATURES, num_outputs=1, private=True).train()
+    if undecided:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
     network, theta = stacked_network(model), torch.from_numpy(flatten(model)).unsqueeze(0)
     assert network is not None
     everybody = np.arange(data.num_patients)
@@ -78,12 +84,16 @@ def test_a_patient_apart_leaves_room_for_what_moves_with_it(records: int) -> Non
     assert np.linalg.norm(ours) <= 2**24 * (1 - room_for_rounding(ours.size))
 
 
-def test_patients_whose_records_cancel_are_counted_once() -> None:
+@pytest.mark.parametrize("left", [0.0, 1e-3], ids=["to nothing", "to little"])
+def test_patients_whose_records_cancel_are_counted_once(left: float) -> None:
     data = _data([1, 40, 1])
     features, outcomes = data.features.copy(), data.outcomes.copy()
     features[1:41], outcomes[1:41] = 30.0, np.tile([0.0, 1.0], 20)
+    features[1:41:2] += 30.0 * left  # what is left of such a patient is clipped, and counts in full
     odd = PatientDataset(features, outcomes, data.patient_index, data.feature_names)
-    ours, theirs = _sums(SPECS["linear"], odd, norm=1.0, records=64)
+    ours, theirs = _sums(SPECS["linear"], odd, norm=0.1, records=64, undecided=True)
+    alone = PatientDataset(features[1:41], outcomes[1:41], np.zeros(40, np.int64), data.feature_names)
+    assert (np.linalg.norm(_sums(SPECS["linear"], alone, norm=0.1, undecided=True)[1]) > 2**23) == (left > 0)
     assert _close(ours, theirs, 3)
     assert np.linalg.norm(theirs) > 2**20
 

@@ -64,7 +64,7 @@ def simulate(
         _resume(resume, data=data, progress=progress, as_json=as_json)
         return
     phases = _phases()
-    with phases.phase("imports"):
+    with phases.importing():
         from conf.loading import load_unless_sweep
         from experiments.settings import SimulationSettings
 
@@ -81,7 +81,7 @@ def simulate(
             return
         folder = output or (Path(settings.output) if settings.output else _new_folder("outputs", settings.study.name))
         with _stdout_kept_for_json(as_json=as_json):
-            with phases.phase("imports"):
+            with phases.importing():
                 from experiments.simulate import simulate as run_simulation
 
             summary = run_simulation(
@@ -117,7 +117,7 @@ def _drawing(*, wanted: bool = True) -> contextlib.AbstractContextManager[Drawin
 
 def _resume(folder: Path, *, data: Path | None, progress: Console | None, as_json: bool) -> None:
     phases = _phases()
-    with phases.phase("imports"):
+    with phases.importing():
         from experiments.simulate import resume
         from experiments.sweep_run import SWEEP_FILE, resume_sweep
 

@@ -36,7 +36,7 @@ def conclude(
         study: The named study.
         runs: One per seed.
     """
-    with workspace.phases.phase("imports"):
+    with workspace.phases.importing():
         from aggregator.report.robustness import exclusions
         from aggregator.report.vocabulary import PRIMARY_METRIC
         from experiments.reporting import begin_report, finish_report

@@ -7,7 +7,6 @@ what to do about it, with an exit code of its own (:mod:`federation.errors`); on
 from __future__ import annotations
 
 import atexit
-import gc
 import json
 import logging
 import os
@@ -83,11 +82,6 @@ def root(
     """Train and evaluate models across hospitals without moving a patient record."""
 
 
-COLLECTIONS: Final = (100_000, 50, 100)
-"""Objects between two looks for rubbish, and how many looks to a longer one. Imports make a million objects and hardly any rubbish:
-with Python's 700, a tenth of their time goes to looking."""
-
-
 class _Ending:
     """The last of what is done at exit, after all threads have ended: leave without taking every module apart.
 
@@ -113,7 +107,6 @@ class _Ending:
 
 def main() -> None:
     """Entry point of the command ``cohortium``."""
-    gc.set_threshold(*COLLECTIONS)
     ending = _Ending()
     atexit.register(ending.leave)  # the first to be registered is the last to be called
     ending.code = run(sys.argv[1:])

@@ -42,7 +42,7 @@ def open_simulation(settings: SimulationSettings, workspace: Workspace) -> tuple
         CohortiumError: Whatever is wrong with records, manifest or study.
     """
     phases = workspace.phases
-    with phases.phase("imports"):  # what a copy of this process needs, before it is made
+    with phases.importing():  # what a copy of this process needs, before it is made
         from experiments.studies.catalogue import study_module
         from experiments.studies.loading_process import LoadingProcess
 
@@ -52,7 +52,7 @@ def open_simulation(settings: SimulationSettings, workspace: Workspace) -> tuple
         with phases.phase("preparation"):
             study = _load(settings, workspace)
             sites = _sites(settings, workspace, study)
-        with phases.phase("imports"):
+        with phases.importing():
             _import_what_trains()
         return study, sites
     with LoadingProcess(lambda: _load(settings, workspace)) as loading:
@@ -64,7 +64,7 @@ def _prepared_beside_imports(
 ) -> tuple[PreparedStudy, PreparedSites]:
     """One copy has begun to load the study; the next one, made when more is imported, reads its hospitals."""
     phases = workspace.phases
-    with phases.phase("imports"):
+    with phases.importing():
         from experiments.preparation_process import PreparationProcess
 
     def prepare() -> tuple[PreparedStudy, PreparedSites]:
@@ -72,7 +72,7 @@ def _prepared_beside_imports(
         return study, _sites(settings, workspace, study)
 
     with PreparationProcess(prepare) as process:
-        with phases.phase("imports"):
+        with phases.importing():
             _import_what_trains()
         with phases.phase("preparation"):
             prepared, seconds = process.result()

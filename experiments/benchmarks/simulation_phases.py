@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from experiments.benchmarks.records import Figure
-from experiments.main import COLLECTIONS
-from experiments.phases import PHASES_FILE, PhaseTimes
+from experiments.phases import COLLECTIONS, PHASES_FILE, PhaseTimes
 from federation.errors import InternalError
 
 OVERHEAD: Final = "whole_simulation_overhead"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 
-from experiments.phases import PHASES, PhaseClock, PhaseTimes, seconds_since_start
+from experiments.phases import COLLECTIONS, PHASES, PhaseClock, PhaseTimes, seconds_since_start
 
 
 def clock_of(*moments: float) -> PhaseClock:
@@ -45,6 +46,20 @@ def test_a_phase_that_fails_is_closed() -> None:
     with pytest.raises(LookupError):
         fails()
     assert phases.times().seconds["preparation"] == 2.0
+
+
+def test_imports_look_for_rubbish_seldom_and_nothing_else_does() -> None:
+    phases, before = clock_of(0.0, 1.0, 3.0, 9.0), gc.get_threshold()
+
+    def fails() -> None:
+        with phases.importing():
+            assert gc.get_threshold() == COLLECTIONS
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fails()
+    assert gc.get_threshold() == before
+    assert phases.times().seconds["imports"] == 2.0
 
 
 def test_what_another_process_does_is_nobody_s_waiting() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import yaml
 
@@ -16,10 +15,6 @@ from federation.identifiers import Provenance, TaskKind
 from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTerms
 from site_client.patients import SiteData
 from site_client.sources.source import RecordSource
-
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Of libyaml, ten times as fast, where PyYAML has it."""
-
 
 @dataclass(frozen=True)
 class StudyDefinition:
@@ -99,7 +94,7 @@ def read_contract(path: Path) -> DataContract:
         ManifestError: If it is not a data contract; names each path, the value found there and the fix.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe loader
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
         raise ConfigurationError(
             f"expected a data contract in YAML at {path}, got {type(failure).__name__}",

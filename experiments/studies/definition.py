@@ -16,6 +16,7 @@ from federation.models.task_terms import CoxTerms, DiscreteTimeTerms, QuantileTe
 from site_client.patients import SiteData
 from site_client.sources.source import RecordSource
 
+
 @dataclass(frozen=True)
 class StudyDefinition:
     """Everything public about a named study.

@@ -93,15 +93,7 @@ def collect_updates(  # noqa: PLR0913 - the parts of a round, all keyword-only b
             num_parameters=len(parameters),
             keeper=keeper,
         )
-    requests = {
-        entry.site: Envelope(
-            TrainRequest(
-                study=digest, site=entry.site, round_number=round_number, witnessed=keeper.witnessed(entry.site)
-            ),
-            arrays,
-        ).to_bytes()
-        for entry in manifest.roster
-    }
+    requests = _train_requests(manifest, arrays, round_number=round_number, keeper=keeper)
     fold = start_fold(
         manifest,
         len(parameters),
@@ -125,6 +117,28 @@ def collect_updates(  # noqa: PLR0913 - the parts of a round, all keyword-only b
         manifest, f"round {round_number}", contributors=fold.contributors, dropouts=fold.dropouts | fold.exclusions
     )
     return fold
+
+
+def _train_requests(
+    manifest: StudyManifest,
+    arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]],
+    *,
+    round_number: int,
+    keeper: HeadKeeper,
+) -> dict[str, bytes]:
+    """By site: what it is asked, with the head of its ledger that was witnessed last."""
+    return {
+        entry.site: Envelope(
+            TrainRequest(
+                study=manifest.digest,
+                site=entry.site,
+                round_number=round_number,
+                witnessed=keeper.witnessed(entry.site),
+            ),
+            arrays,
+        ).to_bytes()
+        for entry in manifest.roster
+    }
 
 
 def model_arrays(

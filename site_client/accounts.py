@@ -83,8 +83,9 @@ def check_interpreter(account: Account) -> None:
     Raises:
         ConfigurationError: If they do not.
     """
-    command = [*account.prefix(), sys.executable, "-c", "import sys; print(sys.version)"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
+    command = [*account.prefix(), sys.executable, "-I", "-c", "import sys; print(sys.version)"]
+    # With nothing of this environment: the hospital's passwords may be in it, and an account reads its processes' environment.
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env={})  # noqa: S603 - our own interpreter
     if found.returncode != 0 or found.stdout.strip() != sys.version:
         got = found.stdout.split(maxsplit=1)[0] if found.returncode == 0 and found.stdout.strip() else "none"
         raise ConfigurationError(

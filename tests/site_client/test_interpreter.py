@@ -45,3 +45,11 @@ def test_a_python_that_the_account_may_not_reach_is_refused(tmp_path: Path, monk
     monkeypatch.setattr(sys, "executable", script(closed, f'exec {sys.executable} "$@"'))
     with pytest.raises(ConfigurationError, match="got none"):
         check_interpreter(Account(user=41001, group=41001))
+
+
+@as_root
+def test_the_account_learns_nothing_of_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "of the hospital")
+    monkeypatch.setattr(sys, "executable", script(tmp_path, f'env > {tmp_path / "seen"}; exec {sys.executable} "$@"'))
+    check_interpreter(Account(user=0, group=0))
+    assert "hospital" not in (tmp_path / "seen").read_text()

@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from conf.processes.copied_process import CopiedProcess
 from experiments.preparation import PreparedSites
@@ -80,7 +79,7 @@ class PreparedFiles(Document):
         )
 
 
-class PreparationProcess:
+class PreparationProcess(CopiedProcess):
     """Prepares in a copy of this process. Use it in a ``with`` block, which ends the copy.
 
     Args:
@@ -89,15 +88,7 @@ class PreparationProcess:
 
     def __init__(self, prepare: Prepare) -> None:
         self._prepare = prepare
-        self._copy = CopiedProcess(lambda _: _prepared(prepare), name="preparation", niceness=_NICENESS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._copy.__exit__(kind, value, trace)
+        super().__init__(lambda _: _prepared(prepare), name="preparation", niceness=_NICENESS)
 
     def result(self) -> tuple[Prepared, float]:
         """What was prepared, and the seconds that the copy took; 0 if it was prepared here.
@@ -105,7 +96,7 @@ class PreparationProcess:
         Raises:
             CohortiumError: Whatever is wrong with records, manifest or study.
         """
-        answer = self._copy.answer()
+        answer = self.answer()
         if answer is not None:
             with suppress(CohortiumError):
                 files = PreparedFiles.from_json(answer)

@@ -10,8 +10,7 @@ import gc
 import json
 import os
 from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from aggregator.report.content import StudyReport
 from aggregator.report.page import Figures, Page, figures_as_data, figures_from
@@ -25,27 +24,19 @@ _NICENESS: Final = 15
 """What is imported here is needed last."""
 
 
-class DrawingProcess:
+class DrawingProcess(CopiedProcess):
     """Makes the page of one report. Use it in a ``with`` block, which ends the process. Nothing else may run in this one yet."""
 
     def __init__(self) -> None:
-        self._copy = CopiedProcess(_make_page, name="page", niceness=_NICENESS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._copy.__exit__(kind, value, trace)
+        super().__init__(_make_page, name="page", niceness=_NICENESS)
 
     def begin(self, report: StudyReport) -> None:
         """Let it make the report's page. Once."""
-        self._copy.ask(report.model_dump_json().encode())
+        self.ask(report.model_dump_json().encode())
 
     def page(self, report: StudyReport) -> Page:
         """The page and figures of the report that was begun. Once."""
-        answer = self._copy.answer(seconds=_LONGEST_SECONDS)
+        answer = self.answer(seconds=_LONGEST_SECONDS)
         if answer is not None:
             with suppress(ValueError):
                 return Page.from_json(answer)
@@ -57,9 +48,8 @@ class DrawingProcess:
 def _make_page(receive: Receive) -> bytes:
     """Import what draws, then make the page of the report that comes in; nothing comes in if the study ends without one."""
     gc.disable()  # it lives for one page
-    os.dup2(
-        os.open(os.devnull, os.O_WRONLY), 2
-    )  # what a library has to say about fonts would stand among the study's lines
+    # What a library has to say about fonts would stand among the study's lines.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     from aggregator.report.undescribed import describe_nothing
 
     describe_nothing()

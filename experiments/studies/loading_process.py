@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from conf.processes.copied_process import CopiedProcess
 from experiments.studies.definition import PreparedStudy
@@ -18,7 +17,7 @@ _NICENESS: Final = 5
 """Imports go first: they are what a short simulation waits for."""
 
 
-class LoadingProcess:
+class LoadingProcess(CopiedProcess):
     """Loads a study in a copy of this process. Use it in a ``with`` block, which ends the copy.
 
     Args:
@@ -27,15 +26,7 @@ class LoadingProcess:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._copy = CopiedProcess(lambda _: _loaded(load), name="hospitals", niceness=_NICENESS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._copy.__exit__(kind, value, trace)
+        super().__init__(lambda _: _loaded(load), name="hospitals", niceness=_NICENESS)
 
     def study(self) -> PreparedStudy:
         """The study; loaded here if the copy failed, gave it to another process already, or if files do not hold it.
@@ -43,7 +34,7 @@ class LoadingProcess:
         Raises:
             CohortiumError: Whatever is wrong with the study or its records.
         """
-        answer = self._copy.answer()
+        answer = self.answer()
         if answer is not None:
             with suppress(CohortiumError):
                 return StudyFiles.from_json(answer).opened()

@@ -110,13 +110,15 @@ def test_what_fails_there_fails_here_with_its_own_error() -> None:
 @pytest.mark.parametrize(
     "end", [lambda: os._exit(0), lambda: os.kill(os.getpid(), signal.SIGKILL)], ids=["exit", "kill"]
 )
-def test_a_copy_that_ends_loses_nothing(end: Callable[[], None], tmp_path: Path) -> None:
-    prepare, here = preparation(tmp_path), os.getpid()
+@pytest.mark.parametrize("words", [(), ("aggregation=masked", "seeded=false")], ids=["plain", "secret keys"])
+def test_a_copy_that_ends_loses_nothing(end: Callable[[], None], words: tuple[str, ...], tmp_path: Path) -> None:
+    prepare, here = preparation(tmp_path, "demo", *words), os.getpid()
 
     def ends_elsewhere() -> Prepared:
+        found = prepare()
         if os.getpid() != here:
             end()
-        return prepare()
+        return found
 
     with PreparationProcess(ends_elsewhere) as process:
         found, seconds = process.result()
@@ -200,9 +202,8 @@ def test_a_copy_that_is_not_needed_ends_with_its_block() -> None:
         raise AssertionError
 
     with PreparationProcess(prepare) as process:
-        copy = process._copy
-        assert copy.is_alive
-    assert not copy.is_alive
+        assert process.is_alive
+    assert not process.is_alive
 
 
 class _Elsewhere:

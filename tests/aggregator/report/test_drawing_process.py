@@ -77,5 +77,5 @@ def test_a_copy_that_makes_nothing_loses_nothing(
 
 def test_a_process_that_is_not_needed_ends_with_its_block() -> None:
     with DrawingProcess() as drawing:
-        assert drawing._copy.is_alive
-    assert not drawing._copy.is_alive
+        assert drawing.is_alive
+    assert not drawing.is_alive

@@ -30,8 +30,9 @@ _GRADIENT: Final = "grad_sample"
 """Where Opacus leaves the gradients of the records."""
 _GRADIENT_BYTES: Final = 32 * 2**20
 """Memory for one physical batch of per-record gradients."""
-SHORTEST_PASS: Final = 16
-"""Whole vectors of every kernel; shorter passes would end in the scalar code for remainders."""
+SHORTEST_PASS: Final = 32
+"""Two vectors of 16 numbers, which PyTorch's loops take at once; shorter passes would end in the scalar code for remainders, whose
+last bits are others."""
 _LONGEST_PASS: Final = 4096
 _BYTES_PER_VALUE: Final = 4 + 4 + 8
 """Opacus' gradient, its flat copy, and the float64 sum."""
@@ -69,8 +70,7 @@ class PatientGradients:
         self._task: Objective = task
         self._grid_bits = grid_bits
         self._room = room
-        fitting = _GRADIENT_BYTES // max(1, _BYTES_PER_VALUE * self._size)
-        self._physical_records = _pass_length(pass_records, fitting=fitting)
+        self._physical_records = physical_records(self._size, pass_records)
         # Rows of a patient are adjacent: patient p has rows first[p] to first[p + 1].
         self._first = np.searchsorted(dataset.patient_index, np.arange(dataset.num_patients + 1))
 
@@ -106,6 +106,17 @@ class PatientGradients:
             open_owner, open_sum = int(owners[batch][-1]), sums[-1:]
             total += clipped_sum(sums[:-1], clipping_norm=clipping_norm, grid_bits=self._grid_bits, room=self._room)
         return total + clipped_sum(open_sum, clipping_norm=clipping_norm, grid_bits=self._grid_bits, room=self._room)
+
+    def record_norms(self, rows: IndexArray) -> FloatArray:
+        """What clipping goes by, for one pass, see :mod:`site_client.row_order`.
+
+        Args:
+            rows: As many records as a pass has, in the order of their places.
+
+        Returns:
+            ``[B]`` norms of the records' gradients.
+        """
+        return torch.linalg.vector_norm(self._record_gradients(rows).double(), dim=1).numpy()
 
     def _rows_of(self, patients: IndexArray) -> tuple[IndexArray, IndexArray]:
         """Row numbers of the patients' records, and for each the position of its patient."""
@@ -146,8 +157,14 @@ class PatientGradients:
         return torch.cat(parts, dim=1)
 
 
-def _pass_length(wanted: int, *, fitting: int) -> int:
-    """A power of two of at least 16 and at most what fits; a record at a time if not even 16 do."""
+def physical_records(num_parameters: int, wanted: int) -> int:
+    """Records of a pass: a power of two of at least 32 and at most what fits; a record at a time if not even 32 do.
+
+    Args:
+        num_parameters: D.
+        wanted: About as many as are drawn in a step.
+    """
+    fitting = _GRADIENT_BYTES // max(1, _BYTES_PER_VALUE * num_parameters)
     if fitting < SHORTEST_PASS:
         return 1
     most = min(_LONGEST_PASS, 2 ** (fitting.bit_length() - 1))

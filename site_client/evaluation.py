@@ -15,10 +15,12 @@ from federation.models.segmentation import agreement
 from federation.models.task_terms import Objective
 from site_client.arrays.streamed import StreamedRows
 from site_client.patients import PatientDataset
+from site_client.row_order import Measured, architecture, check_row_order, drawn_dataset, drawn_model
 
 _RECORDS: Final = 256
 """Records of every pass, filled up with zeros: the last bits of a score must not depend on the number of other records."""
-_FEWEST_RECORDS: Final = 16
+_FEWEST_RECORDS: Final = 32
+"""A pass is a multiple of it: PyTorch's loops take two vectors of 16 numbers at once, and a rest singly with other last bits."""
 _VALUES: Final = 2**20
 """Of a pass: wide records, such as large images, go through in shorter ones."""
 
@@ -60,7 +62,8 @@ def _scores(model: nn.Module, dataset: PatientDataset, task: Objective, rows: sl
 
 def _pass_length(dataset: PatientDataset) -> int:
     """Records of a pass: follows from the number of features alone."""
-    return min(_RECORDS, max(_FEWEST_RECORDS, _VALUES // dataset.features.shape[1]))
+    fitting = _VALUES // dataset.features.shape[1] // _FEWEST_RECORDS * _FEWEST_RECORDS
+    return min(_RECORDS, max(_FEWEST_RECORDS, fitting))
 
 
 def _one_pass(features: NDArray[np.float32], length: int) -> torch.Tensor:
@@ -68,6 +71,27 @@ def _one_pass(features: NDArray[np.float32], length: int) -> torch.Tensor:
     filled = torch.zeros((length, features.shape[1]))
     filled[: len(features)] = torch.tensor(features)
     return filled
+
+
+def check_scores(model: nn.Module, dataset: PatientDataset, *, task: Objective) -> None:
+    """Refuse a machine on which a score depends on where in a pass its record lies.
+
+    Args:
+        model: Its values do not matter.
+        dataset: Sets the length of a pass; no value is looked at.
+        task: Sets the meaning of the scores.
+
+    Raises:
+        PrivacyRefusedError: See :mod:`site_client.row_order`.
+    """
+    length = _pass_length(dataset)
+
+    def measured() -> Measured:
+        tried, drawn = drawn_model(model), drawn_dataset(dataset, task=task, length=length)
+        return lambda rows: predict(tried, drawn.in_order(rows), task=task)
+
+    case = ("scores", architecture(model), dataset.features.shape[1], task)
+    check_row_order(measured, length=length, case=case)
 
 
 def evaluate(model: nn.Module, dataset: PatientDataset, *, task: Objective, score_bins: int) -> MetricSums:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 
 from federation.errors import InvalidInputError
 from federation.models.stacked.network import StackedNetwork
-from federation.models.stacked.sinks import RecordGradients, patient_sums
+from federation.models.stacked.patient_sums import patient_sums
+from federation.models.stacked.sinks import RecordGradients
 from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, FloatArray
 from federation.privacy.kept_memory import kept_memory
@@ -39,8 +41,9 @@ from site_client.arrays.streamed import StreamedRows
 from site_client.dp_step import PatientGradients
 from site_client.patients import IndexArray, PatientDataset
 
-_ROWS = 16
-"""Whole vectors of every kernel."""
+_ROWS: Final = 32
+"""Records, by which a pass is longer: PyTorch's loops take two vectors of 16 numbers at once and the rest one by one, and what they
+take one by one may have other last bits."""
 
 
 def pass_length(drawn: int) -> int:
@@ -62,7 +65,7 @@ class KernelGradients:
         theta: ``[1, D]`` float32: the parameters, looked at anew with every call.
         dataset: The site's training patients.
         task: Sets the loss.
-        pass_records: Records that go through the network at once. Public.
+        pass_records: Records that go through the network at once; rounded up to whole vectors. Public.
         grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
         lends_sums: Whether a sum is the caller's until the next one only, see :mod:`federation.privacy.kept_memory`.
 
@@ -91,7 +94,7 @@ class KernelGradients:
         self._task: Objective = task
         self._grid_bits = grid_bits
         self._lent = kept_memory("clipped sum", network.num_parameters).unsqueeze(0) if lends_sums else None
-        self._records = min(LONGEST_PASS, max(SHORTEST_PASS, pass_records))
+        self._records = min(LONGEST_PASS, max(SHORTEST_PASS, math.ceil(pass_records / _ROWS) * _ROWS))
         self._features = torch.zeros((1, self._records, dataset.features.shape[1]))
         self._outcomes = torch.zeros((1, self._records))
         self._rows: NDArray[np.float32] = self._features[0].numpy()
@@ -100,6 +103,11 @@ class KernelGradients:
         self._first = np.searchsorted(dataset.patient_index, np.arange(dataset.num_patients + 1))
         self._lengths = np.diff(self._first)
         self._is_single = dataset.num_patients == dataset.num_records
+
+    @property
+    def physical_records(self) -> int:
+        """Records of a pass."""
+        return self._records
 
     def clipped_sum(self, patients: IndexArray, *, clipping_norm: float) -> FloatArray:
         """Sum of the patients' clipped gradients.
@@ -128,6 +136,20 @@ class KernelGradients:
         if apart:
             summed += self._by_opacus(np.sort(np.concatenate(apart)), clipping_norm=clipping_norm)
         return summed
+
+    def record_norms(self, rows: IndexArray) -> FloatArray:
+        """What clipping goes by, for one pass, see :mod:`site_client.row_order`.
+
+        Args:
+            rows: At most as many records as a pass has, in the order of their places.
+
+        Returns:
+            ``[B, 2]`` squared norms: of each record's gradient, and of its and its neighbour's together.
+        """
+        gradients = self._gradients_of(rows)
+        pairs = _same_patient(np.arange(len(rows)) // 2, self._records)
+        both = torch.stack((gradients.squared_norms(), gradients.squared_patient_norms(pairs)), dim=2)
+        return both[0, : len(rows)].numpy()
 
     def _passes(self, patients: IndexArray, apart: list[IndexArray]) -> Iterator[IndexArray]:
         """Patients of each pass, whole patients only; those with too many records are put apart."""

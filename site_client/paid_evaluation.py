@@ -22,7 +22,7 @@ from federation.privacy.discrete import noisy_counts
 from federation.study.agreements import EvaluationNoise
 from federation.study.evaluation_tables import count_layout
 from federation.study.manifest import StudyManifest
-from site_client.evaluation import compared_outcomes, predict
+from site_client.evaluation import check_scores, compared_outcomes, predict
 from site_client.paid_preparation import prepared_dataset
 from site_client.patients import PatientDataset
 
@@ -51,11 +51,13 @@ def release_counts(
         :func:`~federation.study.evaluation_tables.expected_counts`.
 
     Raises:
-        PrivacyRefusedError: If the manifest pays for no evaluation.
+        PrivacyRefusedError: If the manifest pays for no evaluation, or this machine's scores depend on where in a pass a
+            record lies.
     """
     event, noise = manifest.evaluation_event(), manifest.evaluation.noise
     if event is None or noise is None:
         raise PrivacyRefusedError("expected a manifest that pays for evaluation, got one that does not")
+    check_scores(model, prepared_dataset(dataset, prepared), task=manifest.objective)
     exact = exact_counts(model, dataset, manifest=manifest, noise=noise, prepared=prepared)
     return split_counts(count_layout(manifest), noisy_counts(exact, mechanism=event, generator=generator))
 

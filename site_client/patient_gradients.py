@@ -13,14 +13,16 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor, nn
 
-from federation.models.stacked.network import stacked_network
+from federation.models.parameters import flatten
+from federation.models.stacked.network import StackedNetwork, stacked_network
 from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, FloatArray
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.summation import leaves_room
-from site_client.dp_step import PatientGradients
+from site_client.dp_step import PatientGradients, physical_records
 from site_client.kernel_step import KernelGradients, pass_length
 from site_client.patients import IndexArray, PatientDataset
+from site_client.row_order import Measured, architecture, check_row_order, drawn_dataset, drawn_model
 
 _MOST_DECLARED: Final = 2**21
 """Declared patients up to which a site's records are far below what sums are known to be right for."""
@@ -61,13 +63,14 @@ def patient_gradients(
     declared = mechanism.divisor / mechanism.sampling_probability
     if network is None or declared > _MOST_DECLARED or not leaves_room(network.num_parameters, grid_bits=grid_bits):
         length = math.ceil(mechanism.divisor) if pass_records is None else pass_records
+        _check_hooked(model, dataset, task=task, pass_records=length)
         with PatientGradients(model, dataset, task=task, pass_records=length, grid_bits=grid_bits) as gradients:
             yield gradients
         return
     lends_sums = theta is not None
     if theta is None:
         theta = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
-    yield KernelGradients(
+    sums = KernelGradients(
         model,
         network,
         theta.unsqueeze(0),
@@ -77,3 +80,31 @@ def patient_gradients(
         grid_bits=grid_bits,
         lends_sums=lends_sums,
     )
+    _check_kernels(model, network, dataset, task=task, length=sums.physical_records)
+    yield sums
+
+
+def _check_kernels(
+    model: nn.Module, network: StackedNetwork, dataset: PatientDataset, *, task: Objective, length: int
+) -> None:
+    """See :mod:`site_client.row_order`."""
+
+    def measured() -> Measured:
+        theta = torch.from_numpy(flatten(drawn_model(model))).unsqueeze(0)
+        drawn = drawn_dataset(dataset, task=task, length=length)
+        return KernelGradients(model, network, theta, drawn, task=task, pass_records=length).record_norms
+
+    case = ("kernels", network, dataset.features.shape[1], task)
+    check_row_order(measured, length=length, case=case)
+
+
+def _check_hooked(model: nn.Module, dataset: PatientDataset, *, task: Objective, pass_records: int) -> None:
+    """See :mod:`site_client.row_order`."""
+    length = physical_records(sum(parameter.numel() for parameter in model.parameters()), pass_records)
+
+    def measured() -> Measured:
+        drawn = drawn_dataset(dataset, task=task, length=length)
+        return PatientGradients(drawn_model(model), drawn, task=task, pass_records=length).record_norms
+
+    case = ("Opacus", architecture(model), dataset.features.shape[1], task)
+    check_row_order(measured, length=length, case=case)

@@ -142,6 +142,10 @@ class PatientDataset:
         """``[R]`` one feature of a tabular variable."""
         return self.features.column(index) if isinstance(self.features, StreamedRows) else self.features[:, index]
 
+    def in_order(self, rows: IndexArray) -> PatientDataset:
+        """Some records in another order, as patients of one record each."""
+        return PatientDataset(self.features[rows], self.outcomes[rows], np.arange(len(rows)), self.feature_names)
+
     def patients(self, chosen: IndexArray) -> PatientDataset:
         """The records of the chosen patients (sorted, distinct indices), renumbered from 0; streamed ones are read."""
         rows = np.flatnonzero(np.isin(self.patient_index, chosen))

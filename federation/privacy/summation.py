@@ -16,7 +16,7 @@ The patients who are treated apart are clipped as short: whoever comes or goes, 
 since they share passes with other patients then.
 
 Which patients are treated apart follows from sums over their own records alone, added in an order of their own, so a neighbour
-moves nobody from one treatment to the other (:func:`federation.models.stacked.sinks.patient_sums`).
+moves nobody from one treatment to the other (:mod:`federation.models.stacked.patient_sums`).
 
 The noise is that of the promised clipping norm, so nothing changes in the accounting.
 """

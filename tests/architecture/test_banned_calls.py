@@ -25,8 +25,9 @@ IN_THE_DOMAIN = (
     "pathlib.Path.cwd", "pathlib.Path.home",
 )  # fmt: skip
 FILE_METHODS = ("read_text", "read_bytes", "write_text", "write_bytes", "open", "mkdir", "unlink", "iterdir", "glob")
-# Two homes: the one writer of files, and the one reader of the operating system's entropy.
+# The one writer of files, the one reader of the operating system's entropy, and what has to be set before any arithmetic.
 ALLOWED = {
+    "federation": ("setdefault",),
     "federation.durable_files": FILE_METHODS,
     "federation.privacy.randomness": ("token_bytes",),
 }

@@ -131,3 +131,4 @@ def test_more_records_than_sums_are_right_for_are_refused(monkeypatch: pytest.Mo
 
 def test_a_pass_holds_nearly_every_draw_and_stays_bounded() -> None:
     assert [pass_length(drawn) for drawn in (1, 64, 256, 10**6)] == [SHORTEST_PASS, 96, 320, LONGEST_PASS]
+    assert all(pass_length(drawn) % 32 == 0 for drawn in range(1, 3000))  # two vectors of 16: see site_client.row_order

@@ -190,7 +190,7 @@ def test_memory_for_gradients_is_bounded_whatever_the_size_of_the_model() -> Non
     wide = model(MlpSpec(kind="mlp", hidden=(4096, 16)))
     narrow = model()
     with PatientGradients(narrow, dataset(3), task="binary") as gradients:
-        assert gradients._physical_records == 16
+        assert gradients._physical_records == 32
     with PatientGradients(narrow, dataset(3), task="binary", pass_records=10**6) as gradients:
         assert gradients._physical_records == 4096
     with PatientGradients(wide, dataset(3), task="binary") as gradients:

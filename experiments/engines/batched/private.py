@@ -20,7 +20,8 @@ from experiments.engines.batched.draws import Draws, laid_out, whole_vectors
 from experiments.engines.batched.private_chains import ClippedChain
 from experiments.engines.batched.stacking import IndexArray, Stack
 from federation.models.stacked.network import StackedNetwork
-from federation.models.stacked.sinks import RecordGradients, patient_sums
+from federation.models.stacked.patient_sums import patient_sums
+from federation.models.stacked.sinks import RecordGradients
 from federation.models.task_terms import Objective
 from federation.privacy.clipping import GRID_BITS, grid_step
 from federation.privacy.keystream import KeyStream

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from federation.errors import InternalError
+from federation.models.stacked.patient_sums import squared, squares_of_products, squares_of_sums
 
 
 class _Views:
@@ -166,13 +167,13 @@ class RecordGradients:
         """``[S, B]`` float64: of each record's whole gradient. Not finite where the gradient is not."""
         squares: Tensor | None = None
         for item in self._products:
-            inputs = _squared(item.inputs)
+            inputs = squared(item.inputs)
             if item.bias is not None:
                 inputs += 1.0
-            part = inputs.mul_(_squared(item.outputs))
+            part = inputs.mul_(squared(item.outputs))
             squares = part if squares is None else squares.add_(part)
         for _, gradients in self._rows:
-            part = _squared(gradients)
+            part = squared(gradients)
             squares = part if squares is None else squares.add_(part)
         if squares is None:
             raise InternalError("expected gradients of at least one parameter, got none")
@@ -195,7 +196,8 @@ class RecordGradients:
         """Of the sums over a patient's records, at each of the records.
 
         From inner products: the sum of the outer products of ``b_r`` and ``a_r`` has the squared norm of all
-        ``(a_r a_q) (b_r b_q)`` added up. All gradients must be finite, see :meth:`forget`.
+        ``(a_r a_q) (b_r b_q)`` added up. All gradients must be finite, see :meth:`forget`. On the CPU a patient's bits do not
+        depend on where in a pass its records lie, see :func:`patient_sums`.
 
         Args:
             same: ``[S, B, B]`` float64: 1 where two records are of the same patient, else 0.
@@ -203,12 +205,11 @@ class RecordGradients:
         Returns:
             ``[S, B]`` float64.
         """
-        pairs = torch.zeros_like(same)
-        for item in self._products:
-            pairs += (_inner(item.inputs) + (item.bias is not None)) * _inner(item.outputs)
-        squares = patient_sums(same, patient_sums(same, pairs))
+        squares = squares_of_products(
+            same, [(item.inputs, item.outputs, item.bias is not None) for item in self._products]
+        )
         for _, gradients in self._rows:
-            squares += _squares_of_sums(same, gradients)
+            squares += squares_of_sums(same, gradients)
         return squares.clamp_(min=0.0)
 
     def add_weighted(self, factors: Tensor, total: Tensor, *, is_first: bool = False) -> None:
@@ -241,49 +242,3 @@ def _give(values: Tensor, total: Tensor, *, is_first: bool) -> None:
         total.copy_(values)
     else:
         total.add_(values)
-
-
-def _squared(rows: Tensor) -> Tensor:
-    """``[S, B]`` squared norms of the rows of ``[S, B, d]``."""
-    return torch.linalg.vector_norm(rows, dim=2).square_()
-
-
-def _inner(rows: Tensor) -> Tensor:
-    """``[S, B, B]`` inner products of a site's rows."""
-    return torch.bmm(rows, rows.transpose(1, 2))
-
-
-def patient_sums(same: Tensor, values: Tensor) -> Tensor:
-    """Sums over the records of each record's patient.
-
-    On the CPU numbers are added one after another in the order of the records: the bits of a patient's sum do not depend on
-    where in a pass its records lie, so that nothing decided by it depends on who else was drawn.
-
-    Args:
-        same: ``[S, B, B]`` float64: 1 where two records are of the same patient, else 0.
-        values: ``[S, B]``, or ``[S, B, B]`` with a value for each pair.
-
-    Returns:
-        ``[S, B]`` float64.
-    """
-    sites, records = same.shape[:2]
-    every_pair = values if values.dim() == same.dim() else values.unsqueeze(1).expand_as(same)
-    if same.device.type != "cpu":
-        return (same * every_pair).sum(dim=2)
-    site, first, second = torch.nonzero(same, as_tuple=True)
-    weights = every_pair[site, first, second]
-    sums = torch.bincount(site * records + first, weights=weights, minlength=sites * records)
-    return sums.double().view(sites, records)  # whole numbers where there is no pair: nobody was drawn
-
-
-def _squares_of_sums(same: Tensor, gradients: Tensor) -> Tensor:
-    """``[S, B]``: at each record the squared norm of its patient's summed ``gradients [S, B, d]``, as :func:`patient_sums` adds."""
-    if same.device.type != "cpu":
-        return torch.bmm(same, gradients).square_().sum(dim=2)
-    sites, records = same.shape[:2]
-    counts = same.diagonal(dim1=1, dim2=2)
-    own = torch.arange(records).expand(sites, records)
-    leader = torch.where(counts > 0, same.argmax(dim=2), own)  # the patient's first record; padding keeps to itself
-    leader = leader + torch.arange(sites).unsqueeze(1) * records
-    summed = torch.zeros_like(gradients).flatten(0, 1).index_add_(0, leader.flatten(), gradients.flatten(0, 1))
-    return _squared(summed.unsqueeze(0))[0][leader] * counts

@@ -12,7 +12,8 @@ from federation.models.losses import record_losses
 from federation.models.parameters import flatten
 from federation.models.spec import CnnSpec, LinearSpec, MlpSpec, ModelSpec
 from federation.models.stacked.network import StackedNetwork, stacked_network
-from federation.models.stacked.sinks import RecordGradients, Span, SummedGradients, patient_sums
+from federation.models.stacked.patient_sums import patient_sums
+from federation.models.stacked.sinks import RecordGradients, Span, SummedGradients
 from federation.models.task_terms import Objective
 from tests.objectives import HAZARDS, QUANTILES
 

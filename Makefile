@@ -83,7 +83,7 @@ check: $(VENV)/.dev ## everything that reads code: format, lint, types, import c
 	@$(BIN)/ruff check $(STATIC)
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest tests/architecture -m "not slow" -q -p no:cacheprovider
+	@$(BIN)/python -m pytest tests/architecture -n $(WORKERS) -m "not slow" -q -p no:cacheprovider
 
 .PHONY: test
 test: $(VENV)/.dev ## the test suite without the slow tests

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from federation.data.arrays import ArrayVariable, Image, Mask
@@ -37,13 +38,14 @@ class Augmentation:
     """
 
     def __init__(self, dataset: PatientDataset, spec: AugmentationSpec, streams: RandomStreams) -> None:
-        self._generator = streams.stream("augmentation")
         self._spec = spec
         self.numbers: NDArray[np.float64] = np.zeros((0, _NUMBERS))
         self._records = dataset.num_records
         self.dataset = dataset
+        self._generator: Generator | None = None
         if not spec.is_on:
             return
+        self._generator = streams.stream("augmentation")
         if not isinstance(dataset.features, StreamedRows):
             raise ManifestError("expected images to augment, got none", remedy="switch schedule.augmentation off")
         self.dataset = replace(
@@ -52,7 +54,7 @@ class Augmentation:
 
     def next_step(self) -> None:
         """Draw new numbers for every record."""
-        if self._spec.is_on:
+        if self._generator is not None:
             self.numbers = self._generator.random((self._records, _NUMBERS))
 
     def _changed(self, rows: Features) -> Features:

@@ -44,6 +44,7 @@ def patient_gradients(
     task: Objective,
     mechanism: MechanismSpec,
     grid_bits: int = GRID_BITS,
+    network: StackedNetwork | None = None,
     theta: Tensor | None = None,
     pass_records: int | None = None,
 ) -> Generator[ClippedSums]:
@@ -55,11 +56,13 @@ def patient_gradients(
         task: Sets the loss.
         mechanism: Its public divisor says how many patients a step expects.
         grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
+        network: The model stacked, where that was done already.
         theta: ``[D]`` float32 that the model's parameters are views of; a sum is then the caller's until the next one only.
             ``None``: the values of now are copied, and stay.
         pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn.
     """
-    network = None if task == "segmentation" else stacked_network(model)  # the kernels know one outcome a record
+    # The kernels know one outcome a record.
+    network = None if task == "segmentation" else network or stacked_network(model)
     declared = mechanism.divisor / mechanism.sampling_probability
     if network is None or declared > _MOST_DECLARED or not leaves_room(network.num_parameters, grid_bits=grid_bits):
         length = math.ceil(mechanism.divisor) if pass_records is None else pass_records

@@ -19,7 +19,7 @@ from federation.algorithms.fedavg import LocalRound
 from federation.errors import CohortTooSmallError, InternalError, ModelRefusedError, NonFiniteModelError
 from federation.models.losses import batch_loss
 from federation.models.parameters import Vector, flat_copy, flatten
-from federation.models.stacked.network import stacked_network
+from federation.models.stacked.network import StackedNetwork, stacked_network
 from federation.models.task_terms import Objective
 from federation.privacy.accounting import round_event
 from federation.privacy.events import PrivacyEvent
@@ -110,10 +110,12 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
         )
     else:
         # The event comes before the first noise is drawn: a crash later must not leave an uncounted release.
-        event = _admit(working, dataset, mechanism=mechanism, schedule=schedule)
+        network = stacked_network(working)
+        event = _admit(working, dataset, network=network, mechanism=mechanism, schedule=schedule)
         gradients = _private_gradients(
             working,
             augmentation,
+            network=network,
             task=task,
             theta=theta,
             mechanism=mechanism,
@@ -128,13 +130,20 @@ def train_locally(  # noqa: PLR0913 - the parts of a round, all keyword-only
     return LocalTraining(parameters=parameters, num_steps=schedule.local_steps, event=event)
 
 
-def _admit(model: nn.Module, dataset: PatientDataset, *, mechanism: MechanismSpec, schedule: Schedule) -> PrivacyEvent:
+def _admit(
+    model: nn.Module,
+    dataset: PatientDataset,
+    *,
+    network: StackedNetwork | None,
+    mechanism: MechanismSpec,
+    schedule: Schedule,
+) -> PrivacyEvent:
     """Check that what will run is what is accounted, and say what that is."""
     if mechanism.steps_per_round != schedule.local_steps:
         raise InternalError(
             f"expected {mechanism.steps_per_round} accounted steps a round, got {schedule.local_steps} scheduled"
         )
-    if stacked_network(model) is None:  # covered layers treat every record alone by construction
+    if network is None:  # covered layers treat every record alone by construction
         check_independence(model, (dataset.features.shape[1],))
     return round_event(mechanism)
 
@@ -152,6 +161,7 @@ def _private_gradients(
     model: nn.Module,
     augmentation: Augmentation,
     *,
+    network: StackedNetwork | None,
     task: Objective,
     theta: Tensor,
     mechanism: MechanismSpec,
@@ -165,7 +175,7 @@ def _private_gradients(
         KeyStream.from_generator(streams.stream("noise")), size=theta.numel(), num_steps=mechanism.steps_per_round
     )
     with patient_gradients(
-        model, dataset, task=task, mechanism=mechanism, theta=theta, pass_records=pass_records
+        model, dataset, task=task, mechanism=mechanism, network=network, theta=theta, pass_records=pass_records
     ) as patients:
         for _ in range(mechanism.steps_per_round):
             drawn = poisson_sample(dataset.num_patients, numerator=mechanism.sampling_numerator, generator=sampling)

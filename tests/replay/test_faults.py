@@ -30,7 +30,8 @@ Fault = Callable[[Patch], None]
 
 def through_opacus(patch: Patch) -> None:
     """As for a network that the kernels do not cover."""
-    patch.setattr(patient_gradients, "stacked_network", lambda _: None)
+    for module in (patient_gradients, training):
+        patch.setattr(module, "stacked_network", lambda _: None)
 
 
 def no_clip(patch: Patch) -> None:

@@ -176,7 +176,8 @@ def test_the_length_of_a_pass_changes_memory_not_the_sum(
 
             patch.setattr(StackedNetwork, "loss_gradients", seen)
             if not covered:
-                patch.setattr(patient_gradients, "stacked_network", lambda _: None)
+                for module in (patient_gradients, training):
+                    patch.setattr(module, "stacked_network", lambda _: None)
             train(data, start=start, mechanism=mechanism(numerator=2**53), pass_records=records)
             runs.append((tape, sizes))
     (small, small_sizes), (large, _) = runs

@@ -30,7 +30,8 @@ def test_training_without_clipping_is_refuted(monkeypatch: pytest.MonkeyPatch) -
     def unclipped(gradients, *, clipping_norm, **_):
         return to_grid(gradients.copy(), clipping_norm=clipping_norm).sum(axis=0)
 
-    monkeypatch.setattr(patient_gradients, "stacked_network", lambda _: None)
+    for module in (patient_gradients, training):
+        monkeypatch.setattr(module, "stacked_network", lambda _: None)
     monkeypatch.setattr(dp_step, "clipped_sum", unclipped)
     found = audit_one_run(subject())
     assert found.lower_bound_epsilon > 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -137,3 +138,55 @@ def test_a_flat_copy_is_stepped_by_its_vector_and_leaves_the_model_alone() -> No
     copied(torch.ones(4, 3))  # running statistics move in the copy only
     np.testing.assert_array_equal(flatten(model), before)
     assert all(parameter.requires_grad for parameter in copied.parameters())
+
+
+FLAT_COPIED = {
+    "plain layers": lambda: nn.Sequential(
+        nn.Linear(4, 4), nn.Sequential(nn.LayerNorm(4), nn.Tanh()), nn.Linear(4, 1, bias=False)
+    ),
+    "images": lambda: nn.Sequential(
+        nn.Unflatten(1, (1, 4, 4)),
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.GroupNorm(1, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+    ),
+    "other layers": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.0), nn.Linear(4, 1)),
+    "no affine": lambda: nn.Sequential(nn.LayerNorm(4, elementwise_affine=False), nn.GELU(), nn.Linear(4, 1)),
+}
+
+
+@pytest.mark.parametrize("name", FLAT_COPIED)
+def test_a_flat_copy_is_a_deep_copy(name: str) -> None:
+    model = FLAT_COPIED[name]().train()
+    copied, theta = flat_copy(model)
+    assert repr(copied) == repr(model)
+    assert [key for key, _ in copied.named_parameters()] == [key for key, _ in model.named_parameters()]
+    theirs = {id(tensor) for tensor in [*model.parameters(), *model.buffers()]}
+    assert not theirs & {id(tensor) for tensor in [*copied.parameters(), *copied.buffers()]}
+    assert {id(layer) for layer in model.modules()}.isdisjoint(id(layer) for layer in copied.modules())
+    before = flatten(model)
+    records = torch.randn(8, 16 if name == "images" else 4, generator=torch.Generator().manual_seed(0))
+    expected = copy.deepcopy(model)(records)
+    torch.testing.assert_close(copied(records), expected, rtol=0, atol=0)
+    theta.zero_()
+    copied.eval()
+    next(copied.children()).register_forward_hook(lambda *_: None)
+    copied.register_buffer("one more", torch.zeros(1))
+    assert all(layer.training for layer in model.modules())
+    assert not any(layer._forward_hooks for layer in model.modules())
+    assert "one more" not in dict(model.named_buffers())
+    np.testing.assert_array_equal(flatten(model)[: theta.numel()], before[: theta.numel()])
+
+
+def test_a_flat_copy_keeps_hooks_and_shared_parameters() -> None:
+    first = nn.Linear(4, 4)
+    model = nn.Sequential(first, nn.Tanh(), nn.Linear(4, 4))
+    model[2].weight = first.weight
+    called: list[int] = []
+    model[1].register_forward_hook(lambda *_: called.append(1))
+    copied, _ = flat_copy(model)
+    assert copied[0].weight is copied[2].weight
+    copied(torch.ones(1, 4))
+    assert called == [1]

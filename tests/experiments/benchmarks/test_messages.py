@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from experiments.benchmarks.alternation import measure
-from experiments.benchmarks.messages import RunningPair, message_comparisons
+from experiments.benchmarks.alternation import measure_all
+from experiments.benchmarks.messages import RunningPair, inline_rounds, message_comparisons
 from experiments.benchmarks.stock_flower import StockFlower
 from federation.errors import TransportError
 
@@ -22,8 +22,16 @@ def test_comparisons_are_cheap_to_make_and_closing_twice_is_no_harm() -> None:
     running = RunningPair()
     names = [comparison.name for comparison in message_comparisons(running)]
     assert names == ["flower_round_2_sites", "flower_round_10_sites", "gate_message"]
+    beside = [other.name for comparison in message_comparisons(running) for other in comparison.beside]
+    assert beside == ["flower_round_2_sites_inline", "flower_round_10_sites_inline"]
     running.close()
     running.close()
+
+
+def test_the_floor_of_a_round_is_the_same_round_in_one_process(tmp_path) -> None:
+    take = inline_rounds(tmp_path, 2)
+    assert all(take() > 0 for _ in range(3))  # three rounds of one study, each a new one for the agents
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"site-0", "site-1"}
 
 
 def test_stock_processes_and_their_children_are_ended(tmp_path) -> None:
@@ -62,8 +70,8 @@ def test_both_ways_do_the_work(name: str) -> None:
     running = RunningPair()
     try:
         (comparison,) = [found for found in message_comparisons(running) if found.name == name]
-        measured = measure(comparison, repetitions=1)
+        found = measure_all(comparison, repetitions=1)
     finally:
         running.close()
-    assert measured.ours > 0
-    assert measured.floor > 0
+    assert [item.name for item in found] == [name, *(other.name for other in comparison.beside)]
+    assert all(item.ours > 0 and item.floor > 0 for item in found)

@@ -9,8 +9,8 @@ PAGE: Final = Template("""\
 # Performance
 
 What Cohortium costs, beside floors and other systems. This page is made from [performance.json](performance.json),
-$source, by `python -m experiments.benchmarks.page`; a test holds the two together. Another machine gives other
-times and similar ratios:
+$source, by `python -m experiments.benchmarks.page`; a test holds
+the two together. Another machine gives other times and similar ratios:
 
 ```bash
 make bench                                             # everything; the time is spent in the peers, not in ours

@@ -121,6 +121,12 @@ def test_the_rows_of_a_hundred_sites_say_how_they_differ_from_what_was_asked() -
     assert "no sampling of sites" in page_of(run_of())
 
 
+def test_the_page_says_why_no_known_tool_measures() -> None:
+    paragraph = page_of(run_of()).partition("**A tool of our own.**")[2].partition("\n- ")[0]
+    assert "pyperf" in paragraph
+    assert "pytest-benchmark" in paragraph
+
+
 def test_quick_busy_and_partial_runs_say_so() -> None:
     assert "**Note:**" not in page_of(run_of())
     assert "quick one" in page_of(run_of(quick=True))

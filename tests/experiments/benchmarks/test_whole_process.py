@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from experiments.phases import PHASES, PhaseTimes
 
 
 @pytest.fixture
-def wholes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def wholes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Simulations that take 10, 20, ... seconds, 2 of them training; imports take 4."""
     taken: list[float] = []
 
@@ -29,7 +28,7 @@ def wholes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     monkeypatch.setattr(Simulation, "whole", whole)
     monkeypatch.setattr(whole_process, "modules_of", lambda _, folder: folder / "modules.txt")
     monkeypatch.setattr(whole_process, "import_only", lambda _: 4.0)
-    yield taken
+    return taken
 
 
 def test_a_floor_and_a_peer_stand_beside_ours(wholes: list[float], monkeypatch: pytest.MonkeyPatch) -> None:

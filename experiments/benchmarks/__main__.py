@@ -60,13 +60,14 @@ def _measure_all(
 ) -> Benchmarks:
     """Bench after bench; what was found is on disk after each of them."""
     from experiments.benchmarks.benches import Found
-    from experiments.benchmarks.machine import load_average, machine_facts
+    from experiments.benchmarks.machine import code_version, load_average, machine_facts
     from experiments.benchmarks.records import Benchmarks, write_benchmarks
 
     found = Found()
     before = load_average()
     run = Benchmarks(
         date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        code=code_version(),
         quick=effort.quick,
         only=only,
         machine=machine_facts(),
@@ -76,7 +77,7 @@ def _measure_all(
     for number, bench in enumerate(chosen, start=1):
         started = time.monotonic()
         console.print(f"{number} of {len(chosen)}, {bench.name}: {bench.question}")
-        found.extend(bench.run(effort))
+        found.extend(bench.measured(effort))
         console.print(f"    {time.monotonic() - started:.0f} s")
         update: dict[str, object] = {name: tuple(values) for name, values in vars(found).items()}
         update |= {"benches": (*run.benches, bench.name), "load_after": load_average()}

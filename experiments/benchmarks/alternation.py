@@ -18,8 +18,23 @@ Work = Callable[[], float | None]
 
 
 @dataclass(frozen=True)
+class Beside:
+    """One more way that ours is compared with, in the same turns.
+
+    Args:
+        name: Of its measurement; begins with the comparison's.
+        question: What the ratio answers.
+        work: It.
+    """
+
+    name: str
+    question: str
+    work: Work
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Two ways, and the unit of what they do.
+    """Two ways or more, and the unit of what they do.
 
     Args:
         name: Short, stable name, a key in the JSON.
@@ -28,6 +43,7 @@ class Comparison:
         floor: The same work with nothing around it.
         units: How many units one call does; times are per unit.
         unit: Such as ``round`` or ``step``.
+        beside: More ways that ours is compared with, such as a peer beside the floor.
     """
 
     name: str
@@ -36,27 +52,42 @@ class Comparison:
     floor: Work
     units: int = 1
     unit: str = "call"
+    beside: tuple[Beside, ...] = ()
 
 
 def measure(comparison: Comparison, *, repetitions: int, clock: Callable[[], float] = time.perf_counter) -> Measurement:
-    """Run both ways in turns.
+    """Run both ways in turns; see :func:`measure_all`."""
+    return measure_all(comparison, repetitions=repetitions, clock=clock)[0]
+
+
+def measure_all(
+    comparison: Comparison, *, repetitions: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[Measurement, ...]:
+    """Run all ways in turns.
 
     Args:
         comparison: What to compare.
-        repetitions: Pairs that count; one more pair before them warms up.
+        repetitions: Turns that count; one more before them warms up.
         clock: Seconds.
+
+    Returns:
+        Ours beside the floor, and then beside each other way.
 
     Raises:
         InvalidInputError: If ``repetitions`` is not positive.
     """
-    ways = {"ours": comparison.ours, "floor": comparison.floor}
+    others = (Beside(comparison.name, comparison.question, comparison.floor), *comparison.beside)
+    ways = {"ours": comparison.ours} | {other.name: other.work for other in others}
     taken = take_turns(ways, repetitions=repetitions, units=comparison.units, clock=clock)
-    return Measurement(
-        name=comparison.name,
-        question=comparison.question,
-        unit=comparison.unit,
-        ours_seconds=taken["ours"],
-        floor_seconds=taken["floor"],
+    return tuple(
+        Measurement(
+            name=other.name,
+            question=other.question,
+            unit=comparison.unit,
+            ours_seconds=taken["ours"],
+            floor_seconds=taken[other.name],
+        )
+        for other in others
     )
 
 

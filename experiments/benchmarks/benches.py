@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from experiments.benchmarks.alternation import Comparison, measure
-from experiments.benchmarks.records import Agreement, Figure, Measurement, Skipped
+from experiments.benchmarks.alternation import Comparison, measure_all
+from experiments.benchmarks.records import Agreement, Figure, Measurement, Skipped, owner_of
 from federation.checks import positive
+from federation.errors import InternalError
 
 _FEW: int = 3
 """Turns of a bench whose single turn takes a minute or more."""
@@ -58,13 +59,19 @@ class Found:
         self.agreements += other.agreements
         self.skipped += other.skipped
 
+    @property
+    def names(self) -> list[str]:
+        """Of everything that was found."""
+        named = [item.name for item in (*self.measurements, *self.figures, *self.skipped)]
+        return [*named, *(item.race for item in self.agreements)]
+
 
 @dataclass(frozen=True)
 class Bench:
     """Something to measure.
 
     Args:
-        name: What ``--only`` chooses by.
+        name: What ``--only`` chooses by; everything that it leaves has a name that begins with it.
         question: What it answers, in a line.
         run: Measures it.
     """
@@ -73,11 +80,23 @@ class Bench:
     question: str
     run: Callable[[Effort], Found]
 
+    def measured(self, effort: Effort) -> Found:
+        """What it finds.
+
+        Raises:
+            InternalError: If a row's name does not say that it is this bench's: a page or a merge could not tell.
+        """
+        found = self.run(effort)
+        strange = [name for name in found.names if owner_of(name, (self.name,)) is None]
+        if strange:
+            raise InternalError(f"expected names that begin with {self.name}_, got {strange}")
+        return found
+
 
 def bench_of(comparison: Comparison) -> Bench:
     """A bench of one pair of ways."""
     return Bench(
         name=comparison.name,
         question=comparison.question,
-        run=lambda effort: Found(measurements=[measure(comparison, repetitions=effort.turns)]),
+        run=lambda effort: Found(measurements=list(measure_all(comparison, repetitions=effort.turns))),
     )

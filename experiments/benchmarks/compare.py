@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.goals import GOALS
-from experiments.benchmarks.records import Benchmarks, Measurement, read_benchmarks
+from experiments.benchmarks.records import Benchmarks, Measurement, owner_of, read_benchmarks
 from experiments.module_command import run_module
 from federation.errors import InvalidInputError
 
@@ -91,11 +91,10 @@ def _judge(old: Measurement, new: Measurement, tolerance: float) -> Verdict:
 
 
 def _absence(name: str, old: Benchmarks, new: Benchmarks) -> Verdict:
-    if any(item.name == name for item in new.skipped):
+    bench = owner_of(name, {*old.benches, *new.benches})
+    if {item.name for item in new.skipped} & {name, bench}:  # the row, or all of its bench
         return "skipped"
-    # What a bench leaves has a name that begins with the bench's; of several such benches, the longest name is meant.
-    known = [bench for bench in {*old.benches, *new.benches} if name.startswith(bench)]
-    return "not asked for" if known and max(known, key=len) not in new.benches else "lost"
+    return "not asked for" if bench is not None and bench not in new.benches else "lost"
 
 
 def _figures(old: Benchmarks, new: Benchmarks) -> list[Change]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from experiments.benchmarks.peer_environment import ROOT
 from experiments.benchmarks.records import MachineFacts
 
 _PACKAGES: Final = ("cohortium", "torch", "numpy", "opacus", "flwr", "ray", "pydantic")
@@ -34,6 +36,16 @@ def machine_facts() -> MachineFacts:
         accelerator=torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         versions={name: _version(name) for name in _PACKAGES},
     )
+
+
+def code_version(folder: Path = ROOT) -> str:
+    """The commit of the code in a folder, ``-dirty`` where files were changed since; ``unknown`` without Git."""
+    words = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def load_average() -> tuple[float, float, float]:

@@ -2,15 +2,18 @@
 
 Ours: SuperLink, one SuperNode and one agent per site over a Unix socket, as ``engine=flower`` runs them; each agent takes one
 step on sixteen patients, keeps its reply durably and answers. Stock Flower: see :mod:`experiments.benchmarks.stock_flower`. Both
-deployments run at the same time; the one that is not measured waits.
+deployments run at the same time; the one that is not measured waits. The floor is our round in one process, agents called one after
+another: the same work with no processes and no messages between them.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,11 +21,12 @@ from typing import Final
 
 from aggregator.rounds import collect_updates
 from aggregator.transport import Transport
-from experiments.benchmarks.alternation import Comparison, Work
+from experiments.benchmarks.alternation import Beside, Comparison, Work
 from experiments.benchmarks.gate_messages import GateDeployment
 from experiments.benchmarks.stock_flower import StockFlower
 from experiments.benchmarks.workload import Workload, agents_of
 from experiments.engines.flower import run_with_flower
+from experiments.engines.inline import InlineTransport
 from federation.errors import TransportError
 from federation.models.build import build_model
 from federation.models.parameters import initial_parameters
@@ -38,6 +42,42 @@ _PATIENTS: Final = 16
 _FEATURES: Final = 8
 
 
+def _trivial_work(sites: int) -> Workload:
+    return Workload(
+        num_sites=sites, num_patients=_PATIENTS, num_features=_FEATURES, batch_size=_PATIENTS, rounds=_ROUNDS
+    )
+
+
+def _rounds(manifest: StudyManifest, transport: Transport) -> Callable[[], float]:
+    """What takes the next round of a study and returns its seconds, from dispatch until every update is folded."""
+    model = build_model(manifest.model, task="binary", num_features=_FEATURES, num_outputs=1, private=False)
+    parameters = initial_parameters(model, seed=manifest.initial_seed)
+    numbers = itertools.count(1)
+
+    def take() -> float:
+        started = time.perf_counter()
+        collect_updates(manifest, transport, round_number=next(numbers), parameters=parameters, broadcast={})
+        return time.perf_counter() - started
+
+    return take
+
+
+def inline_rounds(folder: Path, sites: int) -> Callable[[], float]:
+    """The same rounds in this process.
+
+    Args:
+        folder: Empty; the agents keep their replies in it.
+        sites: How many.
+
+    Returns:
+        Takes the next round and returns its seconds.
+    """
+    workload = _trivial_work(sites)
+    manifest = workload.manifest()
+    agents = agents_of(workload.data, manifest, folder)
+    return _rounds(manifest, InlineTransport({site: agent.handle for site, agent in agents.items()}))
+
+
 class OurDeployment(threading.Thread):
     """Our processes, in a thread that takes a round when it is asked to.
 
@@ -49,9 +89,7 @@ class OurDeployment(threading.Thread):
     def __init__(self, folder: Path, sites: int) -> None:
         super().__init__(name=f"ours-{sites}", daemon=True)
         self._folder = folder
-        self._workload = Workload(
-            num_sites=sites, num_patients=_PATIENTS, num_features=_FEATURES, batch_size=_PATIENTS, rounds=_ROUNDS
-        )
+        self._workload = _trivial_work(sites)
         self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[float | BaseException] = queue.SimpleQueue()
 
@@ -91,14 +129,9 @@ class OurDeployment(threading.Thread):
             self._answers.put(failure)
 
     def _take_rounds(self, manifest: StudyManifest, transport: Transport) -> None:
-        model = build_model(manifest.model, task="binary", num_features=_FEATURES, num_outputs=1, private=False)
-        parameters = initial_parameters(model, seed=manifest.initial_seed)
-        number = 0
+        take = _rounds(manifest, transport)
         while self._asked.get() == "round":
-            number += 1
-            started = time.perf_counter()
-            collect_updates(manifest, transport, round_number=number, parameters=parameters, broadcast={})
-            self._answers.put(time.perf_counter() - started)
+            self._answers.put(take())
 
 
 class RunningPair:
@@ -112,6 +145,7 @@ class RunningPair:
         self._running: tuple[int, bool] | None = None
         self._ours: Work = _nothing
         self._stock: Work = _nothing
+        self._inline: Work = _nothing
 
     def ours(self, sites: int, *, gate: bool = False) -> float | None:
         """Seconds of one of our rounds; with ``gate`` of one message through it."""
@@ -123,6 +157,11 @@ class RunningPair:
         self._run(sites, gate=gate)
         return self._stock()
 
+    def inline(self, sites: int) -> float | None:
+        """Seconds of one of our rounds in this process."""
+        self._run(sites, gate=False)
+        return self._inline()
+
     def close(self) -> None:
         """End all processes."""
         self._stack.close()
@@ -133,7 +172,7 @@ class RunningPair:
             return
         self.close()
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cohortium-bench-")))
-        for name in ("ours", "stock"):
+        for name in ("ours", "stock", "inline"):
             (folder / name).mkdir()
         if gate:
             self._ours = self._stack.enter_context(GateDeployment(folder / "ours", content_bytes=CONTENT_BYTES)).message
@@ -142,6 +181,7 @@ class RunningPair:
             self._stack.callback(ours.close)
             ours.start()
             self._ours = ours.round
+            self._inline = inline_rounds(folder / "inline", sites)
         self._stock = self._stack.enter_context(StockFlower(folder / "stock", sites, content_bytes=CONTENT_BYTES)).round
         self._running = (sites, gate)
 
@@ -163,6 +203,13 @@ def message_comparisons(running: RunningPair) -> tuple[Comparison, ...]:
             ours=partial(running.ours, sites),
             floor=partial(running.stock, sites),
             unit="round",
+            beside=(
+                Beside(
+                    name=f"flower_round_{sites}_sites_inline",
+                    question=f"a round of trivial work at {sites} sites over our processes / the same in one process",
+                    work=partial(running.inline, sites),
+                ),
+            ),
         )
         for sites in SITES
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from experiments.benchmarks.comparisons import bench_names
 from experiments.benchmarks.goals import GOALS, Goal
+from experiments.benchmarks.page_notes import machine, not_measured, source, table, warning
 from experiments.benchmarks.page_text import PAGE
 from experiments.benchmarks.parts_table import is_part, parts_rows
 from experiments.benchmarks.peer_environment import ROOT
@@ -25,26 +26,25 @@ _PARAMETERS: Final = 100_000
 _ROUNDS: Final = 100
 _PLAIN_SITES: Final = (10, 100, 1_000, 10_000)
 _MASKED_SITES: Final = (10, 100, 1_000, 10_000)
-_BUSY: Final = 1.5
-"""Load a core above which a run says so."""
 
 
 def page_of(run: Benchmarks) -> str:
-    """The page that a run makes: the same run gives the same text."""
+    """The page that a run makes: the same run gives the same text. What it lacks is told by the benches that there are now."""
+    known = bench_names()
     return PAGE.substitute(
-        date=run.date,
-        warning=_warning(run),
+        source=source(run),
+        warning=warning(run, known),
         goals=_goals(run),
         reasons=_reasons(run),
-        ratios=_table(
+        ratios=table(
             ("measurement", "what", "ratio", "range", "ours", "the other"),
             (_ratio_row(item) for item in run.measurements),
         ),
         parts=_parts(run),
         figures=_figures(run),
         agreements=_agreements(run),
-        skipped=_skipped(run),
-        machine=_machine(run),
+        skipped=not_measured(run, known),
+        machine=machine(run),
         plan_parameters=f"{_PARAMETERS:,}",
         plan_rounds=_ROUNDS,
         plain_plan=_plan(run, _PLAIN_SITES, masked=False),
@@ -56,27 +56,8 @@ def page_of(run: Benchmarks) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [list(head), ["---"] * len(head), *(list(row) for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _warning(run: Benchmarks) -> str:
-    notes: list[str] = []
-    if run.quick:
-        notes.append("this run was a quick one, which shows that everything runs and measures nothing")
-    if run.only:
-        notes.append("a part of the measurements was asked for: " + ", ".join(f"`{name}`" for name in run.only))
-    if max(run.load_before[0], run.load_after[1]) > _BUSY * run.machine.cores:
-        notes.append(
-            f"the machine was busy with other work (load {run.load_before[0]:g} before, {run.load_after[1]:g} towards the end, "
-            f"on {run.machine.cores} cores)"
-        )
-    return f"**Note:** {'; '.join(notes)}.\n\n" if notes else ""
-
-
 def _goals(run: Benchmarks) -> str:
-    return _table(("work", "against", "goal", "measured", "range", ""), (_goal_row(goal, run) for goal in GOALS))
+    return table(("work", "against", "goal", "measured", "range", ""), (_goal_row(goal, run) for goal in GOALS))
 
 
 def _goal_row(goal: Goal, run: Benchmarks) -> tuple[str, ...]:
@@ -116,7 +97,7 @@ def _figures(run: Benchmarks) -> str:
     def value(number: float, unit: str) -> str:
         return bytes_in_words(number) if unit == "bytes" else f"{number:.3g} {unit}"
 
-    return _table(
+    return table(
         ("figure", "what", "value"),
         ((f"`{item.name}`", item.question, value(item.value, item.unit)) for item in run.figures if not is_part(item)),
     )
@@ -124,11 +105,11 @@ def _figures(run: Benchmarks) -> str:
 
 def _parts(run: Benchmarks) -> str:
     rows = parts_rows(run)
-    return _table(rows[0], rows[1:]) if rows else "Not in this run."
+    return table(rows[0], rows[1:]) if rows else "Not in this run."
 
 
 def _agreements(run: Benchmarks) -> str:
-    return _table(
+    return table(
         ("work", "way", "loss", "accuracy", "distance", "threads", "workers", "memory"),
         (
             (
@@ -146,39 +127,13 @@ def _agreements(run: Benchmarks) -> str:
     )
 
 
-def _skipped(run: Benchmarks) -> str:
-    lines = [f"- `{item.name}`: {item.reason}" for item in run.skipped]
-    named = {item.name for item in run.skipped}
-    lines += [
-        f"- `{goal.name}`: not in this run" for goal in GOALS if goal.value(run) is None and goal.name not in named
-    ]
-    return "\n".join(lines) if lines else "Everything was."
-
-
-def _machine(run: Benchmarks) -> str:
-    facts = run.machine
-    caches = ", ".join(f"{name} {size}" for name, size in facts.caches.items())
-    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
-    loads = [" ".join(f"{value:.2f}" for value in load) for load in (run.load_before, run.load_after)]
-    rows = [
-        ("processor", f"{facts.processor}, {facts.cores} cores, {facts.memory_gib:g} GiB"),
-        ("caches of a core", caches),
-        ("accelerator", facts.accelerator),
-        ("system", f"{facts.system}, Python {facts.python}"),
-        ("versions", versions),
-        ("PyTorch", facts.torch_build),
-        ("load over 1, 5, 15 minutes", f"{loads[0]} before, {loads[1]} after"),
-    ]
-    return _table(("", ""), rows)
-
-
 def _plan(run: Benchmarks, sites: tuple[int, ...], *, masked: bool) -> str:
     try:
         costs = UnitCosts.of(run)
     except InvalidInputError:
         return "Not measured in this run."
     plans = [plan(costs, sites=number, parameters=_PARAMETERS, rounds=_ROUNDS, masked=masked) for number in sites]
-    return _table(
+    return table(
         (
             "sites",
             "bytes a round",

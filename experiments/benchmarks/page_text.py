@@ -9,8 +9,8 @@ PAGE: Final = Template("""\
 # Performance
 
 What Cohortium costs, beside floors and other systems. This page is made from [performance.json](performance.json),
-the run of $date, by `python -m experiments.benchmarks.page`; a test holds the two together. Another machine gives other
-times and similar ratios:
+$source, by `python -m experiments.benchmarks.page`; a test holds
+the two together. Another machine gives other times and similar ratios:
 
 ```bash
 make bench                                             # everything; the time is spent in the peers, not in ours
@@ -19,6 +19,7 @@ make bench BENCH_OPTIONS='--quick'                     # does everything run?
 python -m experiments.benchmarks --list                # the names
 python -m experiments.benchmarks.peer_environment      # .venv-peers, for pfl; without it pfl is skipped by name
 python -m experiments.benchmarks.compare docs/performance.json outputs/benchmarks/benchmarks.json
+python -m experiments.benchmarks.merge docs/performance.json outputs/benchmarks/benchmarks.json --output merged.json
 python -m experiments.benchmarks.page outputs/benchmarks/benchmarks.json
 ```
 
@@ -28,6 +29,12 @@ $warning## How it is measured
   ratios counts, and their smallest and largest are its range. What slows the machine down for all of them cancels;
   times are a hint. A way that takes longer than five seconds for a turn of private steps is in three turns only, and a
   race begins no turn that would end after five minutes.
+- **A tool of our own.** pyperf takes all processes of one benchmark, from its calibration to its last value, before it
+  begins the next one; pytest-benchmark measures one function a test, all its rounds in a row. Neither takes turns between
+  ways by itself, so that what slows a machine for some minutes falls on one of them and stays in their ratio. What is good
+  in them is here: warm-up, repetitions, spread, JSON with the facts of the machine, and a comparison of two runs with a
+  tolerance beyond scatter. Several runs can be put together (`merge`): each row is then of one of them, and
+  [the machine](#the-machine) says of which.
 - **The same work.** Whole simulations start from the same parameters and take the same patients in the same order.
   Each leaves its final parameters; a way whose loss differs from the others' is left out by name
   ([below](#same-work)). Private ways draw and add noise on their own, so only their losses can agree.
@@ -40,6 +47,11 @@ $warning## How it is measured
   bench both find compiled bytecode, as after an installation. A simulation's *overhead* is its whole process, less its
   training, less a process that imports the same modules and ends; `cohortium simulate` itself prints its time by phase and
   keeps it in `phases.json`: what it *waits* for beside training and imports is less, because copies of it work meanwhile.
+- **Two goals are times**, not ratios: the overhead of a simulation and the start of `cohortium --help`. They are times of
+  [this machine](#the-machine) under its load; another one may miss or meet them with the same code.
+- **A floor and a peer.** A round over real processes stands beside stock Flower's, and beside the same round in one
+  process; a whole simulation beside Flower's, and beside its imports alone; a start beside `flwr --help`, and beside an
+  empty Python program.
 - **A private step** is what an agent calls: draw, gradients, clipping, noise from a cryptographic stream in whole
   grid steps, and its checks. Opacus' side has neither its samplers nor secure noise, which only makes it faster.
 - **Memory speed** is as many bytes with next to no arithmetic: every update read once, and for every update the sum in
@@ -118,7 +130,10 @@ Read it so:
 - One machine and one processor type. A GPU was $accelerator.
 - Flower's and pfl's figures are of plain, small clients, as their documentation shows them; somebody who tunes them
   may get more.
-- Our sites' manifests have no sampling of sites: every site of the roster takes part in every round. So the work with
-  100 sites has all of them in every round, for everybody.
+- The goals for 100 sites were set for ten of them a round. Studies here have no sampling of sites: every site of the roster
+  is asked in every round. They are of a few hospitals that all want to take part, and each of them agrees beforehand to the
+  number of its rounds; a draw by the aggregator would be one more thing to agree on and to check. So the work with 100
+  sites has all of them in every round, for everybody: ten times the training of what was asked, ours and the peers' alike.
+  A round of ten sites is a row of its own, `mlp_round`.
 - Ratios of work that takes less than a millisecond depend on caches and on what else runs.
 """)

@@ -105,6 +105,13 @@ def _take(way: str, folder: Path, threads: int) -> WayRun | Skipped:
     return take_way(way, folder, threads=threads)
 
 
+def cannot(race: Race, way: str) -> str | None:
+    """Why a way cannot do a race's work at all; ``None``: it can."""
+    if race.workload.private and way == "pfl":
+        return "pfl 0.6 has no DP-SGD on records: its mechanisms protect a whole site"
+    return None
+
+
 def race_benches() -> tuple[Bench, ...]:
     """One bench a race."""
     return tuple(
@@ -164,10 +171,11 @@ def _turns(most: int, clock: Callable[[], float]) -> Iterator[int]:
 
 def _able(race: Race, found: Found) -> list[str]:
     """The others that can do the work at all."""
-    if race.workload.private and "pfl" in race.others:
-        reason = "pfl 0.6 has no DP-SGD on records: its mechanisms protect a whole site"
-        found.skipped.append(Skipped(name=f"{race.name}_pfl", reason=reason))
-    return [way for way in race.others if not (race.workload.private and way == "pfl")]
+    reasons = {way: cannot(race, way) for way in race.others}
+    found.skipped += [
+        Skipped(name=f"{race.name}_{way}", reason=reason) for way, reason in reasons.items() if reason is not None
+    ]
+    return [way for way, reason in reasons.items() if reason is None]
 
 
 def _compare(race: Race, turn: dict[str, WayRun], folder: Path, *, ways: list[str], found: Found) -> None:

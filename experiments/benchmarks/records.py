@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -114,11 +115,25 @@ class MachineFacts(Document):
     versions: dict[str, str]
 
 
+class Origin(Document):
+    """One run of several that were put together, and what of it was kept."""
+
+    date: str
+    code: str
+    machine: MachineFacts
+    load_before: tuple[float, float, float]
+    load_after: tuple[float, float, float]
+    benches: tuple[str, ...]
+    """Whose rows are of this run."""
+
+
 class Benchmarks(Document):
-    """One run of ``make bench``."""
+    """One run of ``make bench``, or several that were put together."""
 
     format: Literal["cohortium/benchmarks/1"] = "cohortium/benchmarks/1"
     date: str
+    code: str = "unknown"
+    """Commit that was measured; ``-dirty`` after it: with changes."""
     quick: bool
     """One turn of fewer rounds: shows that everything runs, and no more."""
     only: tuple[str, ...] = ()
@@ -133,6 +148,8 @@ class Benchmarks(Document):
     figures: tuple[Figure, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    """Of several runs that were put together; the facts above are then those of the last."""
 
     def measurement(self, name: str) -> Measurement | None:
         """The measurement of that name, if there is one."""
@@ -141,6 +158,19 @@ class Benchmarks(Document):
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if there is one."""
         return next((item for item in self.figures if item.name == name), None)
+
+
+def owner_of(name: str, benches: Iterable[str]) -> str | None:
+    """The bench that leaves a row of this name, which begins with the bench's; of several such benches, the longest name is meant.
+
+    Args:
+        name: Of a measurement, figure or skip, or the race of an agreement.
+        benches: All names that may be meant.
+
+    Returns:
+        ``None``: none of them.
+    """
+    return max((bench for bench in benches if f"{name}_".startswith(f"{bench}_")), key=len, default=None)
 
 
 def read_benchmarks(path: Path) -> Benchmarks:

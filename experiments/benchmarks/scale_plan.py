@@ -52,7 +52,7 @@ class UnitCosts:
         if missing:
             raise InvalidInputError(
                 f"expected all unit costs, got none for {missing}",
-                remedy="measure them: make bench BENCH_OPTIONS='--only unit_costs'",
+                remedy="measure them: make bench BENCH_OPTIONS='--only unit'",
             )
         return cls(**{name: figure.value for name, figure in found.items() if figure is not None})
 

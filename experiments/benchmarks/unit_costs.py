@@ -25,7 +25,7 @@ from federation.protocol.secure_sum.shamir import ELEMENT_BYTES, Recombination
 from federation.protocol.secure_sum.terms import KeyBatch, SecureSumTerms
 from federation.protocol.signatures import SigningKey
 
-NAME: Final = "unit_costs"
+NAME: Final = "unit"
 _SMALL: Final = 1_000
 _LARGE: Final = 1_000_000
 _STUDY: Final = "sha256:" + "0d" * 32

@@ -129,6 +129,11 @@ NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
             f"{_BENCHES}/test_compare.py::test_the_command_fails_on_a_regression_and_on_nothing_else",
         ),
         NotTyped(
+            "python -m experiments.benchmarks.merge",
+            "needs two runs",
+            f"{_BENCHES}/test_merge.py::test_the_command_writes_what_can_be_read_again",
+        ),
+        NotTyped(
             "python -m experiments.benchmarks.page",
             "needs a run",
             f"{_BENCHES}/test_page.py::test_the_command_writes_page_and_run_together",

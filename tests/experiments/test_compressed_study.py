@@ -9,8 +9,9 @@ from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import run_study
 from aggregator.tracking import NullTracker
 from experiments.engines.inline import InlineTransport
+from federation.study.compression import CompressionSpec
 from site_client.agent import SiteAgent
-from tests.small_study import manifest, private, site_folders
+from tests.small_study import SITES, manifest, private, site_folders
 
 
 def run(tmp_path, **changes):
@@ -31,7 +32,23 @@ def run(tmp_path, **changes):
 def test_rounded_updates_give_nearly_the_same_model_with_fewer_bytes(tmp_path, precision):
     whole, small = run(tmp_path), run(tmp_path, compression={"precision": precision})
     np.testing.assert_allclose(small.parameters, whole.parameters, rtol=0.05, atol=0.02)
-    assert all(entry.bytes_received > 0 and entry.bytes_sent > 0 for entry in whole.rounds)
+    pairs = list(zip(small.rounds, whole.rounds, strict=True))
+    assert pairs
+    for mine, others in pairs:
+        assert 0 < mine.bytes_received < others.bytes_received
+        assert mine.bytes_sent == others.bytes_sent > 0  # requests hold the model, which is not compressed
+
+
+@pytest.mark.parametrize("compression", [{"precision": "float16"}, {"kept_fraction": 0.1}])
+def test_a_round_saves_the_bytes_that_the_specification_says(tmp_path, compression):
+    changes = {"model": {"kind": "mlp", "hidden": [64]}, "evaluation": {"release": "none"}}
+    whole, small = run(tmp_path, **changes), run(tmp_path, **changes, compression=compression)
+    size = len(whole.parameters)
+    saved = len(SITES) * (4 * size - CompressionSpec(**compression).num_bytes(size))
+    assert saved > 1000
+    for mine, others in zip(small.rounds, whole.rounds, strict=True):
+        # Headers name another type of number and another length: a few bytes a site.
+        assert others.bytes_received - mine.bytes_received == pytest.approx(saved, abs=16 * len(SITES))
 
 
 def test_held_back_coordinates_catch_up_with_the_whole_updates(tmp_path):

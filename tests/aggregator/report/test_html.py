@@ -7,6 +7,7 @@ import pytest
 from aggregator.report.content import FlowStep, StudyReport
 from aggregator.report.html import make_page, render_html
 from aggregator.report.page import write_report
+from aggregator.report.wire import size_of
 from tests.example_report import RUN, SITES, example_report
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "path", "use", "rect"}
@@ -125,6 +126,38 @@ def test_figures_of_the_data_are_on_the_page(report, page):
     assert "None" not in page.words
     assert RUN.command in page.words
     assert report.manifest_digest in page.words
+
+
+def _rounds_table(report):
+    """Heads and rows of the table of rounds, as a reader sees them."""
+    section = re.search(r'aria-label="Rounds">(.*?)</table>', render_html(report), re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", section[1], re.DOTALL)
+    return [[Page(cell).words for cell in re.findall(r"<t[hd][^>]*>.*?</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+def test_the_rounds_show_the_bytes_that_travelled_each_way(report):
+    counts = {
+        point.round_number: (1_230 * point.round_number, 45_600_000 + 1_000_000 * point.round_number)
+        for point in report.convergence
+    }
+    points = tuple(
+        point.model_copy(update=dict(zip(("bytes_sent", "bytes_received"), counts[point.round_number], strict=True)))
+        for point in report.convergence
+    )
+    head, *rows = _rounds_table(report.model_copy(update={"convergence": points}))
+    assert head[-2:] == ["Sent to sites", "Received from sites"]
+    assert rows
+    for row in rows:
+        assert row[-2:] == [size_of(number) for number in counts[int(row[0])]]
+    assert rows[0][-2:] == ["1.23 kB", "46.6 MB"]
+
+
+def test_rounds_whose_bytes_were_not_counted_have_no_such_columns(report):
+    points = tuple(point.model_copy(update={"bytes_sent": 0, "bytes_received": 0}) for point in report.convergence)
+    head, *rows = _rounds_table(report.model_copy(update={"convergence": points}))
+    assert rows
+    assert "Sent to sites" not in head
+    assert {len(row) for row in rows} == {len(head)}
 
 
 def test_figures_have_a_table_beside_them(page):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from experiments.benchmarks.alternation import Comparison, measure, of_both, take_turns
+from experiments.benchmarks.alternation import Beside, Comparison, measure, measure_all, of_both, take_turns
 from federation.errors import InvalidInputError
 
 
@@ -27,6 +27,36 @@ def test_work_may_time_itself() -> None:
     comparison = Comparison(name="c", question="q", ours=lambda: 6.0, floor=lambda: 3.0, units=3)
     measured = measure(comparison, repetitions=1)
     assert (measured.ours_seconds, measured.floor_seconds) == ((2.0,), (1.0,))
+
+
+def test_a_floor_and_a_peer_are_in_the_same_turns_as_ours() -> None:
+    calls: list[str] = []
+
+    def way(name: str, seconds: float) -> Callable[[], float]:
+        def work() -> float:
+            calls.append(name)
+            return seconds
+
+        return work
+
+    peer = Beside(name="c_peer", question="ours / peer", work=way("peer", 12.0))
+    comparison = Comparison(
+        name="c",
+        question="ours / floor",
+        ours=way("ours", 6.0),
+        floor=way("floor", 2.0),
+        units=2,
+        unit="round",
+        beside=(peer,),
+    )
+    found = measure_all(comparison, repetitions=2)
+    assert calls == ["ours", "floor", "peer"] * 3
+    assert [(item.name, item.question, item.unit, item.ratio) for item in found] == [
+        ("c", "ours / floor", "round", 3.0),
+        ("c_peer", "ours / peer", "round", 0.5),
+    ]
+    assert [item.ours_seconds for item in found] == [(3.0, 3.0)] * 2
+    assert measure(comparison, repetitions=2) == found[0]
 
 
 def test_more_than_two_ways_take_turns_in_their_order() -> None:

@@ -66,6 +66,31 @@ def test_what_was_not_asked_for_is_not_lost() -> None:
     }
 
 
+def test_all_rows_of_a_bench_that_was_skipped_as_a_whole_are_skipped() -> None:
+    names = ("flower_round_2_sites", "flower_round_2_sites_inline")
+    old = run_of(*(measured(name, 1.0) for name in names), benches=("flower_round_2_sites",))
+    reason = Skipped(name="flower_round_2_sites", reason="the SuperLink did not start")
+    new = run_of(skipped=(reason,), benches=("flower_round_2_sites",))
+    assert _verdicts(old, new) == dict.fromkeys(names, "skipped")
+    part = run_of(skipped=(Skipped(name="flower_round_2_sites_inline", reason="r"),), benches=("flower_round_2_sites",))
+    assert _verdicts(old, part) == {"flower_round_2_sites": "lost", "flower_round_2_sites_inline": "skipped"}
+
+
+def test_a_floor_or_peer_that_an_old_run_has_not_is_new_and_judged_from_then_on() -> None:
+    benches = ("start_up",)
+    old = run_of(measured("start_up", 3.0), benches=benches)
+    peer = measured("start_up_flower", 0.1)
+    new = run_of(measured("start_up", 3.0), peer, figures=(figure("start_up_seconds", 0.2),), benches=benches)
+    assert _verdicts(old, new) == {"start_up": "same", "start_up_flower": "new"}
+    late = run_of(
+        measured("start_up", 3.0),
+        measured("start_up_flower", 0.2),
+        figures=(figure("start_up_seconds", 0.4),),
+        benches=benches,
+    )
+    assert _verdicts(new, late) == {"start_up": "same", "start_up_flower": "worse", "start_up_seconds": "worse"}
+
+
 def test_only_lost_and_worse_fail() -> None:
     old = run_of(measured("a", 1.0), measured("b", 1.0), measured("c", 1.0))
     new = run_of(measured("a", 1.0), measured("b", 3.0), measured("d", 9.0))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,13 @@ from typer.testing import CliRunner
 
 import experiments.benchmarks.__main__ as command
 from experiments.benchmarks import comparisons
-from experiments.benchmarks.alternation import Comparison
+from experiments.benchmarks.alternation import Beside, Comparison
 from experiments.benchmarks.benches import Bench, Effort, Found, bench_of
-from experiments.benchmarks.comparisons import benches
+from experiments.benchmarks.comparisons import bench_names, benches, start_up, start_up_bench
 from experiments.benchmarks.goals import GOALS
+from experiments.benchmarks.machine import code_version
 from experiments.benchmarks.records import Figure, read_benchmarks
-from federation.errors import ConfigurationError, InvalidInputError, TransportError
+from federation.errors import ConfigurationError, InternalError, InvalidInputError, TransportError
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def test_every_bench_has_a_name_of_its_own(known: tuple[Bench, ...]) -> None:
         "private_step_cnn_1024",
         "step_parts_mlp_64",
         "fold",
-        "unit_costs",
+        "unit",
         "start_up",
         "secure_noise",
     } <= set(names)
@@ -71,6 +74,37 @@ def test_a_comparison_becomes_a_bench() -> None:
     assert [(item.name, item.ratio) for item in found.measurements] == [("c", 2.0)]
 
 
+def test_the_start_is_found_as_ratios_and_as_a_time() -> None:
+    peer = Beside(name="start_up_flower", question="q", work=lambda: 0.75)
+    comparison = Comparison(name="start_up", question="q", ours=lambda: 0.25, floor=lambda: 0.125, beside=(peer,))
+    found = start_up_bench(comparison).measured(Effort(quick=True))
+    assert [(item.name, item.ratio) for item in found.measurements] == [
+        ("start_up", 2.0),
+        ("start_up_flower", 0.25 / 0.75),
+    ]
+    assert [(item.name, item.value, item.unit) for item in found.figures] == [("start_up_seconds", 0.25, "s")]
+    assert found.skipped == []
+    alone = start_up_bench(replace(comparison, beside=())).measured(Effort(quick=True))
+    assert [item.name for item in alone.skipped] == ["start_up_flower"]
+
+
+def test_the_start_has_a_peer_exactly_where_that_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert start_up().beside == ()
+    (tmp_path / "flwr").touch()
+    assert [other.name for other in start_up().beside] == ["start_up_flower"]
+
+
+def test_a_row_whose_name_does_not_say_whose_it_is_is_refused() -> None:
+    with pytest.raises(InternalError, match="strange"):
+        replace(_bench("strange"), name="one").measured(Effort())
+    assert _bench("one").measured(Effort()).names == ["one"]
+
+
+def test_names_are_those_of_the_benches(known: tuple[Bench, ...]) -> None:
+    assert bench_names() == tuple(bench.name for bench in known)
+
+
 def test_a_deployment_that_does_not_start_is_skipped_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> float:
         raise TransportError("expected the SuperLink to start, it did not")
@@ -106,6 +140,7 @@ def test_what_was_measured_is_kept_when_a_later_bench_fails(tmp_path: Path, monk
     assert [figure.name for figure in run.figures] == ["one"]
     assert run.quick
     assert run.benches == ("one",)
+    assert run.code == code_version()
     listed = CliRunner().invoke(app, ["--list", "--only", "tw*"])
     assert listed.exit_code == 0
     assert "two" in listed.output

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from experiments.benchmarks.alternation import measure
-from experiments.benchmarks.messages import RunningPair, message_comparisons
+from aggregator.rounds import collect_updates
+from experiments.benchmarks import messages
+from experiments.benchmarks.alternation import measure_all
+from experiments.benchmarks.messages import RunningPair, inline_rounds, message_comparisons
 from experiments.benchmarks.stock_flower import StockFlower
 from federation.errors import TransportError
 
@@ -22,8 +24,26 @@ def test_comparisons_are_cheap_to_make_and_closing_twice_is_no_harm() -> None:
     running = RunningPair()
     names = [comparison.name for comparison in message_comparisons(running)]
     assert names == ["flower_round_2_sites", "flower_round_10_sites", "gate_message"]
+    beside = [other.name for comparison in message_comparisons(running) for other in comparison.beside]
+    assert beside == ["flower_round_2_sites_inline", "flower_round_10_sites_inline"]
     running.close()
     running.close()
+
+
+def test_the_floor_of_a_round_is_the_same_round_in_one_process(tmp_path, monkeypatch) -> None:
+    folded = []
+
+    def collect(*args, round_number, **rest):
+        fold = collect_updates(*args, round_number=round_number, **rest)
+        folded.append((round_number, fold.contributors))
+        return fold
+
+    monkeypatch.setattr(messages, "collect_updates", collect)
+    take = inline_rounds(tmp_path, 2)
+    assert all(take() > 0 for _ in range(3))
+    # A round that was answered before would be an agent's kept reply, and no work.
+    assert [number for number, _ in folded] == [1, 2, 3]
+    assert all(set(contributors) == {"site-0", "site-1"} for _, contributors in folded)
 
 
 def test_stock_processes_and_their_children_are_ended(tmp_path) -> None:
@@ -62,8 +82,8 @@ def test_both_ways_do_the_work(name: str) -> None:
     running = RunningPair()
     try:
         (comparison,) = [found for found in message_comparisons(running) if found.name == name]
-        measured = measure(comparison, repetitions=1)
+        found = measure_all(comparison, repetitions=1)
     finally:
         running.close()
-    assert measured.ours > 0
-    assert measured.floor > 0
+    assert [item.name for item in found] == [name, *(other.name for other in comparison.beside)]
+    assert all(item.ours > 0 and item.floor > 0 for item in found)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from experiments.benchmarks import goals as goals_module
 from experiments.benchmarks import page as page_module
+from experiments.benchmarks import page_notes
+from experiments.benchmarks.comparisons import bench_names
 from experiments.benchmarks.goals import GOALS, Goal
 from experiments.benchmarks.page import PAGE_FILE, RUN_FILE, main, page_of
 from experiments.benchmarks.peer_environment import ROOT
@@ -46,12 +49,13 @@ def test_a_goal_is_met_up_to_its_bound_and_not_beyond() -> None:
     assert _line(page, "| pfl |").endswith("| ≤ 0.08 | **0.5** | 0.05 to 0.5 | not met |")
     assert _line(page, "peak memory of the fold").endswith("| **1.5** |  | not met |")
     assert _line(page, "Flower's FedAvg aggregation").endswith("not measured |")
-    assert "- `fold_flower`: not in this run" in page
+    assert "`fold`" in _line(page, "- not in this run: ")
+    assert "- `fold_flower`:" not in page  # its bench is named, once
 
 
 def test_a_missed_goal_shows_its_reason_and_a_met_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     goal = Goal("a", "work", "floor", 1.0, reason="the disk holds it")
-    for module in (page_module, goals_module):
+    for module in (page_module, page_notes, goals_module):
         monkeypatch.setattr(module, "GOALS", (goal,))
     assert "the disk holds it" in page_of(run_of(measured("a", 2.0)))
     assert "the disk holds it" not in page_of(run_of(measured("a", 0.5)))
@@ -62,6 +66,65 @@ def test_what_was_skipped_is_named_once_with_its_reason() -> None:
     page = page_of(run_of(skipped=(Skipped(name="mlp_round_pfl", reason="no environment for it"),)))
     assert "- `mlp_round_pfl`: no environment for it" in page
     assert "`mlp_round_pfl`: not in this run" not in page
+
+
+def test_every_bench_without_a_row_is_named_whether_it_was_asked_for_or_not() -> None:
+    measured_now = run_of(
+        measured("secure_noise", 2.0), measured("fold_flower", 1.0), benches=("secure_noise", "fold", "fold_peak")
+    )
+    page = page_of(measured_now.model_copy(update={"only": ("secure_noise", "fold*")}))
+    section = page.partition("## What was not measured\n")[2].partition("\n## ")[0]
+    absent = set(bench_names()) - {"secure_noise", "fold", "fold_peak"}
+    assert len(absent) > 40
+    assert set(re.findall(r"`(\w+)`", _line(section, "- not asked for: "))) == absent
+    assert _line(section, "left no row") == "- ran and left no row: `fold_peak`"
+    assert "- `fold_memory_speed`: not in this run" in section
+    assert "Everything was." not in page
+
+
+def test_a_bench_is_not_named_twice_where_it_says_itself_why_it_was_skipped() -> None:
+    reason = Skipped(name="flower_round_2_sites", reason="the SuperLink did not start")
+    page = page_of(run_of(skipped=(reason,), benches=("flower_round_2_sites",)))
+    assert page.count("`flower_round_2_sites`") == 1
+    assert "- `flower_round_2_sites`: the SuperLink did not start" in page
+
+
+def test_a_way_that_cannot_do_a_races_work_is_named_with_its_reason_even_if_the_run_lost_it() -> None:
+    page = page_of(run_of(measured("private_cnn_round_opacus", 0.5)))
+    assert "- `private_cnn_round_pfl`: pfl 0.6 has no DP-SGD" in page
+    assert "- `private_cnn_round_flower`: not in this run" in page
+    assert "`private_cnn_round_pfl`" not in page_of(run_of(measured("cnn_round_pfl", 0.5)))
+
+
+def test_everything_was_measured_only_where_every_bench_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_notes, "GOALS", ())
+    monkeypatch.setattr(page_module, "bench_names", lambda: ("start_up", "gate"))
+    whole = run_of(measured("start_up", 1.0), measured("gate", 1.0), only=("start_up", "gate"))
+    assert "Everything was." in page_of(whole)
+    assert "**Note:**" not in page_of(whole)  # asked for in parts, and all of them are there
+    part = run_of(measured("start_up", 1.0), only=("start_up",))
+    assert "Everything was." not in page_of(part)
+    assert "- not asked for: `gate`" in page_of(part)
+    assert "asked for: `start_up`" in _line(page_of(part), "**Note:**")
+
+
+def test_the_start_of_the_command_is_a_goal_in_seconds() -> None:
+    met, missed = (page_of(run_of(figures=(figure("start_up_seconds", value),))) for value in (0.3, 0.31))
+    assert _line(met, "`cohortium --help`, a time").endswith("| ≤ 0.3 | **0.3** |  | met |")
+    assert _line(missed, "| `cohortium --help`, a time").endswith("| **0.31** |  | not met |")
+
+
+def test_the_rows_of_a_hundred_sites_say_how_they_differ_from_what_was_asked() -> None:
+    rows = [goal.work for goal in GOALS if goal.name.startswith("hundred_sites_round")]
+    assert len(rows) == 2
+    assert all("all 100 sites a round instead of 10" in work for work in rows)
+    assert "no sampling of sites" in page_of(run_of())
+
+
+def test_the_page_says_why_no_known_tool_measures() -> None:
+    paragraph = page_of(run_of()).partition("**A tool of our own.**")[2].partition("\n- ")[0]
+    assert "pyperf" in paragraph
+    assert "pytest-benchmark" in paragraph
 
 
 def test_quick_busy_and_partial_runs_say_so() -> None:

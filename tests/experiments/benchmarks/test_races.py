@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from experiments.benchmarks.benches import Effort
-from experiments.benchmarks.races import RACES, WAYS, Race, run_race
+from experiments.benchmarks.races import RACES, WAYS, Race, cannot, run_race
 from experiments.benchmarks.records import Skipped
 from experiments.benchmarks.ways.given import RECORDS_FILE, Finished, parameters_file
 from experiments.benchmarks.ways.ours import BEST_ENGINE
@@ -123,7 +123,9 @@ def test_pfl_is_skipped_by_name_where_it_has_no_privacy_for_records() -> None:
     (race,) = (item for item in RACES if item.workload.private and "pfl" in item.others)
     small = Race(race.name, race.work, _WORK.model_copy(update={"private": True}), race.others)
     found = run_race(small, Effort(quick=True), _Runner({_OURS: 1.0, "opacus": 1.0, "flower": 1.0}))
-    assert [item.name for item in found.skipped] == [f"{race.name}_pfl"]
+    assert found.skipped == [Skipped(name=f"{race.name}_pfl", reason=cannot(race, "pfl") or "")]
+    assert "DP-SGD" in found.skipped[0].reason
+    assert [(item.name, way) for item in RACES for way in item.others if cannot(item, way)] == [(race.name, "pfl")]
 
 
 def test_every_way_of_a_race_has_words_and_needs_two_rounds() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from experiments.benchmarks.machine import load_average, machine_facts
-from experiments.benchmarks.records import Measurement, read_benchmarks, write_benchmarks
+from experiments.benchmarks.machine import code_version, load_average, machine_facts
+from experiments.benchmarks.records import Measurement, owner_of, read_benchmarks, write_benchmarks
 from federation.errors import InvalidInputError
 from tests.experiments.benchmarks.example_run import figure, measured, run_of
 
@@ -64,3 +65,35 @@ def test_the_facts_of_the_machine_name_what_a_reader_needs() -> None:
     assert "torch" in facts.versions
     assert facts.torch_build
     assert min(load_average()) >= 0
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("fold_flower", "fold"),
+        ("fold", "fold"),
+        ("fold_peak_growth", "fold_peak"),
+        ("fold_peaks", "fold"),
+        ("folding", None),
+        ("unit_site_seconds", "unit"),
+    ],
+)
+def test_a_row_belongs_to_the_bench_with_the_longest_name_that_it_begins_with(name: str, owner: str | None) -> None:
+    assert owner_of(name, ("fold", "fold_peak", "unit")) == owner
+
+
+def test_the_code_is_known_by_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false")
+        done = subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    assert code_version(tmp_path) == "unknown"
+    git("init", "-q")
+    (tmp_path / "code.py").write_text("1")
+    git("add", "code.py")
+    git("commit", "-qm", "one")
+    git("tag", "-m", "a release", "v1")
+    assert code_version(tmp_path) == git("rev-parse", "HEAD")[:12]
+    (tmp_path / "code.py").write_text("2")
+    assert code_version(tmp_path) == git("rev-parse", "HEAD")[:12] + "-dirty"

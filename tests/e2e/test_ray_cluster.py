@@ -42,7 +42,7 @@ def _python(machines: Machines, *words: str, folder: Path) -> subprocess.Complet
 
 
 def _simulated(machines: Machines, folder: Path, *engine: str) -> dict[str, bytes]:
-    """The model of each seed, after the command line's own run; its output folder is relative on purpose."""
+    """The model of each seed, as the command line leaves it."""
     done = _python(machines, "-c", COHORTIUM, "simulate", *STUDY, *engine, f"output={engine[0][-3:]}", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return {seed: (folder / engine[0][-3:] / seed / "model.safetensors").read_bytes() for seed in ("seed-1", "seed-2")}

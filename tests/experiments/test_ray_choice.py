@@ -74,6 +74,26 @@ def test_the_address_reaches_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert asked == {"folders": {"north": tmp_path}, "num_workers": None, "address": "10.0.0.5:6379"}
 
 
+def test_a_worker_is_told_whole_paths_since_it_has_another_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from experiments.engines import ray_cluster
+
+    asked: list[dict[str, Path]] = []
+
+    def joined(address: str, folders: dict[str, Path], **options: object) -> None:
+        asked.append(folders)
+        raise TransportError("expected to come as far as this")
+
+    monkeypatch.setattr(ray_cluster, "joined", joined)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TransportError, match="as far as this"):
+        engine.run_with_ray(
+            {"north": Path("sites/north")}, lambda transport: pytest.fail("ran"), address="10.0.0.5:6379"
+        )
+    assert asked == [{"north": tmp_path / "sites" / "north"}]
+
+
 def test_no_cluster_is_asked_to_hold_real_patients(tmp_path: Path) -> None:
     study = manifest(cohort={"provenance": "patients"})
     paths = {site: entry.path for site, entry in site_folders(tmp_path, study, seed=None).items()}

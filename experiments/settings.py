@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from experiments.audit_choice import AuditChoice
+from experiments.ray_choice import RayEngine
 from experiments.robust_choice import AggregationChoice
 from experiments.wire_choice import CompressionChoice
 from federation.algorithms.spec import AlgorithmSpec
@@ -110,13 +111,6 @@ class BatchedEngine(Document):
     """What the tensors of the sites under way may take, beside the records: sites are computed in blocks."""
     num_workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Processes that compute blocks of sites; ``None``: one for each core where the work is worth it, else none but this."""
-
-
-class RayEngine(Document):
-    """Flower's simulation runtime on Ray."""
-
-    kind: Literal["ray"]
-    num_workers: Annotated[int, Field(ge=1, le=1024)] = 2
 
 
 class FlowerEngine(Document):

@@ -8,7 +8,8 @@ from typing import assert_never
 
 from aggregator.transport import Transport
 from experiments.engines.inline import InlineTransport
-from experiments.settings import FlowerEngine, InlineEngine, RayEngine
+from experiments.ray_choice import RayEngine
+from experiments.settings import FlowerEngine, InlineEngine
 from federation.study.result import StudyResult
 from site_client.agent import SiteAgent
 from site_client.site_folder import SiteFolder
@@ -32,11 +33,11 @@ def run_with_agents(
         case InlineEngine():
             agents = {site: SiteAgent(entry).handle for site, entry in folders.items()}
             return coordinate(InlineTransport(agents))
-        case RayEngine(num_workers=num_workers):
+        case RayEngine(num_workers=num_workers, address=address):
             from experiments.engines.ray import run_with_ray
 
             paths = {site: entry.path for site, entry in folders.items()}
-            return run_with_ray(paths, coordinate, num_workers=num_workers)
+            return run_with_ray(paths, coordinate, num_workers=num_workers, address=address)
         case FlowerEngine(deadline_seconds=deadline_seconds):
             from experiments.engines.flower import run_with_flower
 

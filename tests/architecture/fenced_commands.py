@@ -24,6 +24,7 @@ TYPED_BY = {
     "docs/genotypes.md": "tests/experiments/genotypes/test_gwas_guide.py::test_the_commands_of_the_guide_work_in_their_order",
     "docs/ledger.md": "tests/e2e/test_page_commands.py::test_the_commands_of_a_page_work_in_its_order",
     "docs/paid_evaluation.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
+    "docs/ray_engine.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
     "docs/release.md": "tests/e2e/test_page_commands.py::test_the_commands_of_a_page_work_in_its_order",
     "docs/robustness.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
     "docs/secure_aggregation.md": "tests/e2e/test_page_commands.py::test_a_simulation_of_a_page_runs",
@@ -53,6 +54,9 @@ class NotTyped:
 _GUIDES = "tests/e2e/test_guides.py::test_the_two_guides_lead_from_empty_folders_to_a_released_model"
 _RELEASES = "tests/aggregator/release/test_release_commands.py"
 _LAUNCHES = "tests/aggregator/host/test_launching.py::test_an_association_study_is_launched_with_its_list_of_variants"
+_CLUSTER = (
+    "tests/e2e/test_ray_cluster.py::test_two_studies_on_a_cluster_have_the_models_of_inline_bit_for_bit_and_it_goes_on"
+)
 _BENCHES = "tests/experiments/benchmarks"
 _SLOW = "takes many minutes, and prints figures that depend on the machine or are in the page"
 NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
@@ -142,6 +146,11 @@ NOT_TYPED: dict[str, tuple[NotTyped, ...]] = {
     ),
     "docs/privacy_plan.md": (
         NotTyped("", _SLOW, "tests/experiments/privacy_plan/test_plan_commands.py::test_a_curve_with_files"),
+    ),
+    "docs/ray_engine.md": (
+        NotTyped("export RAY_AUTH_MODE", "changes a shell", _CLUSTER),
+        NotTyped("ray st", "the ports are fixed, and `ray stop` ends every Ray of the machine", _CLUSTER),
+        NotTyped("cohortium simulate study=demo privacy=none engine=ray", "needs that cluster", _CLUSTER),
     ),
     "docs/release.md": (
         NotTyped(

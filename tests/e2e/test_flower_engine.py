@@ -68,8 +68,9 @@ def listeners(folder):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_where_flowers_loop_is_another_messages_go_at_its_own_pace_with_the_same_model(tmp_path, monkeypatch):
-    """The hooks that make it fast are left out, and a line in the log says so."""
-    agreed = study(schedule={"rounds": 1, "local_steps": 3, "batch_size": 16, "optimiser": {"learning_rate": 0.5}})
+    """The hooks that make it fast are left out, and a line in the log says so; with them the model is no other."""
+    agreed = study(schedule={"rounds": 2, "local_steps": 3, "batch_size": 16, "optimiser": {"learning_rate": 0.5}})
+    with_hooks = flower(agreed, tmp_path / "hooks")
     supernodes = engine._supernodes
     monkeypatch.setattr(
         engine,
@@ -80,9 +81,13 @@ def test_where_flowers_loop_is_another_messages_go_at_its_own_pace_with_the_same
         ],
     )
     found = flower(agreed, tmp_path / "flower", deadline_seconds=600.0)
+    assert same(with_hooks, found)
     assert same(inline(agreed, tmp_path / "inline"), found)
-    log = (tmp_path / "flower" / "flower" / "supernode-south.log").read_text()
-    assert "at its own pace: _push_messages" in log
+    for site in SITES:
+        log = (tmp_path / "flower" / "flower" / f"supernode-{site}.log").read_text()
+        assert "at its own pace: _push_messages" in log
+        assert log.count("the executor answers") == 1, "and it did not start again"
+    assert "at its own pace" not in (tmp_path / "hooks" / "flower" / "supernode-south.log").read_text()
 
 
 @pytest.mark.slow

@@ -153,12 +153,13 @@ from tests.small_study import manifest
 folder = Path(sys.argv[1])
 tracker = OutboxTracker(folder / "tracking", TrackingTarget.choose("sqlite", output=folder))
 tracker.start(manifest(), tags={"cohortium.seed": "7", "cohortium.name": "trial"})
-tracker.record_round(round_result(1))
+tracker.record_rounds([round_result(1)])
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_a_killed_study_is_delivered_by_the_process_it_left_and_continues_as_one_run(tmp_path, repository) -> None:
     target = TrackingTarget.choose("sqlite", output=tmp_path)
     study = subprocess.run([sys.executable, "-c", STUDY, str(tmp_path)], cwd=repository, check=False)
@@ -175,7 +176,7 @@ def test_a_killed_study_is_delivered_by_the_process_it_left_and_continues_as_one
     os.kill(process.pid, signal.SIGKILL)  # and the courier dies as well
     process.wait()
     recorded(folder, target, rounds=3, finish="")
-    tracker.record_round(round_result(3))
+    tracker.record_rounds([round_result(3)])
     tracker.finish("finished")
     assert tracker.waiting == 0
     courier.close(patience=60)

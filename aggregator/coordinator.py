@@ -94,9 +94,7 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
             recording.catch_up(state.history)
             on_round(state.history[-1])
     except BaseException:
-        with suppress(
-            CohortiumError, OSError
-        ):  # what ends the study is to be told; a restart makes good what fails here
+        with suppress(CohortiumError, OSError):  # the first error is told; a restart makes good what fails here
             checkpoints.save_waiting()
             recording.catch_up(state.history)
         raise

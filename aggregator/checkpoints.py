@@ -69,6 +69,12 @@ class CheckpointStore:
         """The newest record, once it is known: a commit does not read the folder, however many rounds are in it."""
         self._model_paths: list[Path] | None = None
         """Model files in their order, once they are known."""
+        self._committed = 0
+
+    @property
+    def committed(self) -> int:
+        """The last committed round, as :meth:`latest` found it or this object wrote it; 0 before both."""
+        return self._committed
 
     @property
     def secure_folder(self) -> Path:
@@ -83,6 +89,9 @@ class CheckpointStore:
     def save(self, state: CoordinatorState) -> None:
         """Commit a round."""
         self.save_rounds(state, 1)
+
+    def save_waiting(self) -> None:
+        """Commit what :meth:`save` has put off: here nothing. Called when a study ends early."""
 
     def save_rounds(self, state: CoordinatorState, count: int) -> None:
         """Commit several rounds at once.
@@ -110,7 +119,7 @@ class CheckpointStore:
             record["results"] = [asdict(result) for result in state.history[-count:]]
         record["signature"] = self._key(make=True).sign(_signed_bytes(record), purpose=_PURPOSE)
         write_durably(self._record_path(number), json.dumps(record, indent=1).encode())
-        self._last_record = self._record_path(number)
+        self._last_record, self._committed = self._record_path(number), number
         self._remove_models(number)
 
     def save_preparation(self, prepared: PreparedFeatures, heads: Mapping[str, LedgerHead]) -> None:
@@ -169,6 +178,7 @@ class CheckpointStore:
                 remedy="restore the folder from a copy, or start the study anew in another folder",
             )
         arrays: dict[str, Vector] = {name: array.astype(np.float64) for name, array in load(content).items()}
+        self._committed = done
         return CoordinatorState(
             round_number=done,
             parameters=arrays.pop("parameters"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from aggregator.witnessing import HeadKeeper
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import FederatedAveraging
 from federation.data.prepared_features import PreparedFeatures
-from federation.errors import NonFiniteModelError, PrivacyRefusedError
+from federation.errors import CohortiumError, NonFiniteModelError, PrivacyRefusedError
 from federation.models.parameters import initial_parameters
 from federation.privacy.accounting import NOTHING, Cost, add, cost_of, epsilon_of_cost, round_event
 from federation.privacy.promise import PatientLevelPrivacy, SiteLevelPrivacy
@@ -56,7 +57,7 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
         tracker: Where results are recorded.
         checkpoints: Where rounds are committed; a restart continues after the last one.
         clock: Seconds, for the duration of a round only.
-        on_round: Called after each committed round.
+        on_round: Called after each round.
         observe: Simulations only: what the simulator sees of a round's parameters and the map of their features, kept beside
             the results and labelled so.
             A deployment has nobody who could look.
@@ -78,19 +79,25 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
     reached = reach(study, transport, checkpoints=checkpoints, keeper=keeper, streams=streams)
     prepared = reached.prepare()
     gate = HeldOutGate.of(study, held_out, prepared)
-    for result in state.history:
-        tracker.record_round(result)  # what was committed but not yet recorded when the last run ended
-    while state.round_number < study.schedule.rounds:
-        started = clock()
-        advanced, result = _take_round(
-            study, state, algorithm=algorithm, reached=reached, gate=gate, prepared=prepared, observe=observe
-        )
-        result = replace(result, seconds=clock() - started)
-        history = (*state.history, result)
-        state = replace(advanced, history=history, heads=keeper.heads)
-        checkpoints.save(state)
-        tracker.record_round(state.history[-1])
-        on_round(state.history[-1])
+    recording = _Recording(tracker, checkpoints)
+    recording.catch_up(state.history)  # what was committed but not yet recorded when the last run ended
+    try:
+        while state.round_number < study.schedule.rounds:
+            started = clock()
+            advanced, result = _take_round(
+                study, state, algorithm=algorithm, reached=reached, gate=gate, prepared=prepared, observe=observe
+            )
+            result = replace(result, seconds=clock() - started)
+            history = (*state.history, result)
+            state = replace(advanced, history=history, heads=keeper.heads)
+            checkpoints.save(state)
+            recording.catch_up(state.history)
+            on_round(state.history[-1])
+    except BaseException:
+        with suppress(CohortiumError, OSError):  # the first error is told; a restart makes good what fails here
+            checkpoints.save_waiting()
+            recording.catch_up(state.history)
+        raise
     return StudyResult(
         manifest_digest=study.digest,
         rounds=state.history,
@@ -99,6 +106,19 @@ def run_study(  # noqa: PLR0913 - the parts of a study, all keyword-only but thr
         analyses=reached.analyse(),
         resumed_from=resumed_from,
     )
+
+
+class _Recording:
+    """Records rounds that are committed, and no others: a round that is trained again may come out differently."""
+
+    def __init__(self, tracker: Tracker, checkpoints: CheckpointStore) -> None:
+        self._tracker, self._checkpoints, self._recorded = tracker, checkpoints, 0
+
+    def catch_up(self, history: Sequence[RoundResult]) -> None:
+        """Record what was committed since the last call; ``history`` is of all rounds, from the first."""
+        committed = self._checkpoints.committed
+        self._tracker.record_rounds(history[self._recorded : committed])
+        self._recorded = committed
 
 
 def _take_round(

@@ -141,18 +141,20 @@ def serve(
     named: queue.Queue[Path | None] = queue.Queue()
     threading.Thread(target=_read, args=(requests, named), daemon=True).start()
     visits: dict[Path, _Visit] = {}
+    wait = look_every
     while True:
         try:
-            folder = named.get(timeout=look_every)
+            folder = named.get(timeout=wait)
         except queue.Empty:
-            pass
+            wait = look_every
         else:
             if folder is None:
                 for remaining in visits:
                     _visit(remaining, _Visit(), deliver, now=clock())
                 return
             visits[folder] = _Visit()
-            continue  # several names at once are read before any of them is served
+            wait = 0.0  # several names at once are read before any of them is served, and no other is waited for
+            continue
         visits = {folder: visit for folder, visit in visits.items() if _visit(folder, visit, deliver, now=clock())}
 
 

@@ -11,7 +11,7 @@ import datetime as dt
 import fcntl
 import hashlib
 import uuid
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,13 +140,23 @@ class Outbox:
         Returns:
             False if an event with this key is there already; it then stays as it is.
         """
+        return self.add_all({key: record}) == 1
+
+    def add_all(self, records: Mapping[str, RunRecord]) -> int:
+        """Append events durably, all or none, in their order.
+
+        Args:
+            records: By key.
+
+        Returns:
+            How many were new. An event whose key is there already stays as it is.
+        """
         moment = int(self._now().timestamp() * 1000)
-        text = record.model_dump_json(exclude_defaults=True)
+        rows = [(key, moment, record.model_dump_json(exclude_defaults=True)) for key, record in records.items()]
         with self._database.session() as database:
-            cursor = database.execute(
-                "INSERT OR IGNORE INTO events (key, recorded_ms, record) VALUES (?, ?, ?)", (key, moment, text)
-            )
-            return cursor.rowcount == 1
+            return database.executemany(
+                "INSERT OR IGNORE INTO events (key, recorded_ms, record) VALUES (?, ?, ?)", rows
+            ).rowcount
 
     def keep(self, path: Path, *, folder: str) -> KeptArtefact:
         """Keep a copy of a file, so that what is delivered later is what was recorded.

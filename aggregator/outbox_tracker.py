@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -86,9 +86,10 @@ class OutboxTracker:
         self._note_status(None)
         self._courier.call(self._outbox.folder)
 
-    def record_round(self, result: RoundResult) -> None:
-        """Record a finished round; once, however often it is called."""
-        self._outbox.add(f"round:{result.round_number}", round_record(result))
+    def record_rounds(self, results: Sequence[RoundResult]) -> None:
+        """Record finished rounds in one commit; each once, however often it is called."""
+        if results:
+            self._outbox.add_all({f"round:{result.round_number}": round_record(result) for result in results})
 
     def record_baseline(self, name: str, metrics: Mapping[str, float], *, parameters: Mapping[str, str]) -> None:
         """Record a reference (pooled, local-only, ...) as a child run."""

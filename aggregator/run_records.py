@@ -6,6 +6,7 @@ that delivery has nothing to decide and nothing to refuse.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import posixpath
@@ -25,6 +26,8 @@ MAX_KEY: Final = 250
 MAX_VALUE: Final = 500
 """Characters of a parameter or tag: MLflow before 2.8 takes 500, later ones 6000."""
 
+_REMEMBERED_KEYS: Final = 2**15
+"""Names come again every round, and cleaning them was most of a record's time: enough for a thousand sites of thirty figures."""
 _VERSIONED: Final = ("torch", "flwr", "opacus", "numpy", "mlflow")
 _SUMMARISED: Final = ("contract", "roster", "software", "cohort")
 """Parts of the manifest that would be hundreds of parameters. They are in the manifest, which is an artefact of the run."""
@@ -184,6 +187,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_KEYS)
 def clean_key(name: str) -> str:
     """A name that MLflow takes for a parameter, metric or tag, on every system: ``[A-Za-z0-9_.- /]``, a normal path."""
     words = re.sub(r"[^\w.\- /]", "_", name, flags=re.ASCII).strip("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, Self
 from urllib.parse import urlsplit
@@ -127,8 +127,8 @@ class Tracker(Protocol):
         """Begin, or continue after a restart, the run of this manifest."""
         ...
 
-    def record_round(self, result: RoundResult) -> None:
-        """Record a finished round. Recording a round twice is recording it once."""
+    def record_rounds(self, results: Sequence[RoundResult]) -> None:
+        """Record rounds that are committed, in their order. Recording a round twice is recording it once."""
         ...
 
     def record_baseline(self, name: str, metrics: Mapping[str, float], *, parameters: Mapping[str, str]) -> None:
@@ -154,7 +154,7 @@ class NullTracker:
     def start(self, manifest: StudyManifest, *, tags: Mapping[str, str]) -> None:
         """Do nothing."""
 
-    def record_round(self, result: RoundResult) -> None:
+    def record_rounds(self, results: Sequence[RoundResult]) -> None:
         """Do nothing."""
 
     def record_baseline(self, name: str, metrics: Mapping[str, float], *, parameters: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from experiments.benchmarks.races import race_benches
 from experiments.benchmarks.records import Figure, Skipped
 from experiments.benchmarks.secure_sums import fold_peak_bytes, secure_sum_comparisons
 from experiments.benchmarks.step_parts import part_benches
-from experiments.benchmarks.tracking_cost import tracking_comparison
+from experiments.benchmarks.tracking_cost import batched_tracking_comparison, tracking_comparison
 from experiments.benchmarks.unit_costs import unit_cost_bench
 from experiments.benchmarks.whole_process import whole_process_bench
 from experiments.engines.flower import QUIET
@@ -124,6 +124,7 @@ def benches(stack: ExitStack) -> tuple[Bench, ...]:
         unit_cost_bench(),
         start_up_bench(start_up()),
         bench_of(tracking_comparison()),
+        bench_of(batched_tracking_comparison()),
         *(
             Bench(name=comparison.name, question=comparison.question, run=partial(_deployment, comparison))
             for comparison in (*message_comparisons(running), attack_comparison(gate))

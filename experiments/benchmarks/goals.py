@@ -151,6 +151,7 @@ GOALS: Final = (
     ),
     Goal("fold_peak_growth", "peak memory of the fold, 200 sites", "10 sites", 1.01),
     Goal("tracking_round", "recording a round for MLflow, durably", "the round itself, inline engine", 0.02),
+    Goal("tracking_round_batched", "recording a round for MLflow, durably", "the round itself, batched engine", 0.02),
     Goal(
         "gate_message_attacked",
         "an honest site's message while a member attacks the gate (200 slow connections, 100 MB bodies)",

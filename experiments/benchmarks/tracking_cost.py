@@ -1,9 +1,13 @@
-"""What tracking costs a round: writing its record to the outbox, beside the round itself. Delivery is another process's work."""
+"""What tracking costs a round: writing its record to the outbox, beside the round itself. Delivery is another process's work.
+
+Where a round is committed by itself, so is its record; in the batched engine the rounds of two seconds are recorded together.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,17 +15,22 @@ from typing import TYPE_CHECKING, Final
 from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import run_study
 from aggregator.delivery_process import NoCourier
+from aggregator.direct_rounds import DirectSites
 from aggregator.outbox_tracker import OutboxTracker
-from aggregator.tracking import NullTracker, TrackingTarget
+from aggregator.tracking import NullTracker, Tracker, TrackingTarget
 from experiments.benchmarks.alternation import Comparison
-from experiments.benchmarks.workload import Workload, agents_of
+from experiments.benchmarks.workload import SEED, Workload, agents_of
+from experiments.engines.batched.run import run_batched
 from experiments.engines.inline import InlineTransport
-from federation.study.result import RoundResult
+from experiments.settings import BatchedEngine
+from federation.study.result import RoundResult, StudyResult
 
 if TYPE_CHECKING:
     from federation.study.manifest import StudyManifest
 
 _METRICS: Final = ("auroc", "accuracy", "brier", "log_loss", "calibration_slope", "calibration_intercept")
+_BATCHED_ROUNDS: Final = 300
+"""So many that they are recorded more than once."""
 
 
 def tracking_comparison(workload: Workload | None = None) -> Comparison:
@@ -41,6 +50,23 @@ def tracking_comparison(workload: Workload | None = None) -> Comparison:
     )
 
 
+def batched_tracking_comparison(workload: Workload | None = None) -> Comparison:
+    """Recording the rounds of a batched simulation while it runs, beside its rounds without tracking.
+
+    Args:
+        workload: Of the rounds, at least two; ``None``: some seconds of ten sites of 2,000 patients.
+    """
+    work = Workload(rounds=_BATCHED_ROUNDS) if workload is None else workload
+    return Comparison(
+        name="tracking_round_batched",
+        question="recording a round in the outbox / the round itself, batched engine, no tracking",
+        ours=lambda: _recorded_beside(work),
+        floor=lambda: _trained_together(work, NullTracker()),
+        units=work.rounds,
+        unit="round",
+    )
+
+
 def _recorded(work: Workload) -> float:
     """Seconds in which rounds are recorded; opening the outbox and the study's own record are not in it."""
     manifest = work.manifest()
@@ -52,7 +78,7 @@ def _recorded(work: Workload) -> float:
         results = [replace(_result(work, manifest), round_number=number + 1) for number in range(work.rounds)]
         started = time.perf_counter()
         for result in results:
-            tracker.record_round(result)
+            tracker.record_rounds([result])
         return time.perf_counter() - started
 
 
@@ -89,3 +115,51 @@ def _trained(work: Workload) -> float:
             on_round=lambda _: None,
         )
         return time.perf_counter() - started
+
+
+class _Stopwatch(NullTracker):
+    """Records rounds, each as one that has everything to say, and adds up how long that takes."""
+
+    def __init__(self, tracker: OutboxTracker, full: RoundResult) -> None:
+        self.seconds = 0.0
+        self._tracker, self._full = tracker, full
+
+    def record_rounds(self, results: Sequence[RoundResult]) -> None:
+        full = [replace(self._full, round_number=result.round_number) for result in results]
+        started = time.perf_counter()
+        self._tracker.record_rounds(full)
+        self.seconds += time.perf_counter() - started
+
+
+def _recorded_beside(work: Workload) -> float:
+    """Seconds for which the rounds of a batched simulation wait until they are recorded."""
+    manifest = work.manifest()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tracker = OutboxTracker(
+            folder / "tracking", TrackingTarget.choose("sqlite", output=folder), courier=NoCourier()
+        )
+        tracker.start(manifest, tags={})
+        stopwatch = _Stopwatch(tracker, _result(work, manifest))
+        _trained_together(work, stopwatch)
+        return stopwatch.seconds
+
+
+def _trained_together(work: Workload, tracker: Tracker) -> float:
+    """Seconds of the rounds of a batched simulation, as if the first, which starts workers, took as long as another."""
+    manifest = work.manifest()
+    ends: list[float] = []
+
+    def coordinate(sites: DirectSites, checkpoints: CheckpointStore) -> StudyResult:
+        return run_study(
+            manifest,
+            sites,
+            tracker,
+            checkpoints=checkpoints,
+            clock=time.monotonic,
+            on_round=lambda _: ends.append(time.perf_counter()),
+        )
+
+    with tempfile.TemporaryDirectory() as name:
+        run_batched(manifest, work.data, coordinate, engine=BatchedEngine(kind="batched"), seed=SEED, folder=Path(name))
+    return (ends[-1] - ends[0]) / (len(ends) - 1) * len(ends)

@@ -20,8 +20,8 @@ class Recorder(NullTracker):
     def __init__(self):
         self.rounds = []
 
-    def record_round(self, result):
-        self.rounds.append(result.round_number)
+    def record_rounds(self, results):
+        self.rounds += [result.round_number for result in results]
 
 
 def run(study, folder, *, on_round=lambda result: None, tracker=None, transport=None):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -45,6 +46,28 @@ def test_everything_named_is_delivered_before_the_end(tmp_path, target) -> None:
     outboxes = [recorded(tmp_path / name / "tracking", target) for name in "abc"]
     serve(io.StringIO("".join(json.dumps(str(outbox.folder)) + "\n" for outbox in outboxes)), deliver=Mlflow())
     assert [outbox.counts(target).waiting for outbox in outboxes] == [0, 0, 0]
+
+
+def test_a_folder_is_looked_into_when_it_is_named_and_not_when_it_is_time(tmp_path, target) -> None:
+    outbox, ended_by = recorded(tmp_path / "tracking", target), []
+    ours, theirs = os.pipe()
+
+    def end(who) -> None:
+        if not ended_by:
+            ended_by.append(who)
+            os.close(theirs)
+
+    def deliver(outbox, target):
+        end("delivery")
+        return Mlflow()(outbox, target)
+
+    os.write(theirs, (json.dumps(str(outbox.folder)) + "\n").encode())
+    watch = threading.Timer(30, end, ["watch"])  # for the case that it fails
+    watch.start()
+    with os.fdopen(ours) as requests:
+        serve(requests, deliver=deliver, look_every=3600)
+    watch.cancel()
+    assert ended_by == ["delivery"]
 
 
 def test_the_end_of_a_study_is_a_last_try_and_not_a_siege(tmp_path, target) -> None:
@@ -153,12 +176,13 @@ from tests.small_study import manifest
 folder = Path(sys.argv[1])
 tracker = OutboxTracker(folder / "tracking", TrackingTarget.choose("sqlite", output=folder))
 tracker.start(manifest(), tags={"cohortium.seed": "7", "cohortium.name": "trial"})
-tracker.record_round(round_result(1))
+tracker.record_rounds([round_result(1)])
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_a_killed_study_is_delivered_by_the_process_it_left_and_continues_as_one_run(tmp_path, repository) -> None:
     target = TrackingTarget.choose("sqlite", output=tmp_path)
     study = subprocess.run([sys.executable, "-c", STUDY, str(tmp_path)], cwd=repository, check=False)
@@ -175,7 +199,7 @@ def test_a_killed_study_is_delivered_by_the_process_it_left_and_continues_as_one
     os.kill(process.pid, signal.SIGKILL)  # and the courier dies as well
     process.wait()
     recorded(folder, target, rounds=3, finish="")
-    tracker.record_round(round_result(3))
+    tracker.record_rounds([round_result(3)])
     tracker.finish("finished")
     assert tracker.waiting == 0
     courier.close(patience=60)

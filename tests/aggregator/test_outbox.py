@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from aggregator.outbox import OUTBOX_FILE, Outbox
+from aggregator.outbox_database import OutboxDatabase
 from aggregator.run_records import RunRecord
 from aggregator.tracking import TrackingTarget
 from federation.errors import CheckpointError, InvalidInputError
@@ -44,6 +46,33 @@ def test_a_key_is_recorded_once_and_stays_as_it_was(outbox, target) -> None:
     assert outbox.add("round:1", numbered(1))
     assert not outbox.add("round:1", numbered(2))
     assert [event.record for event in outbox.pending(target, limit=9)] == [numbered(1)]
+
+
+def test_several_are_recorded_together_in_their_order_and_each_key_once(outbox, target) -> None:
+    outbox.add("round:2", numbered(2))
+    assert outbox.add_all({f"round:{number}": numbered(number + 10) for number in (3, 2, 1)}) == 2
+    events = outbox.pending(target, limit=9)
+    assert [(event.key, event.record.step) for event in events] == [("round:2", 2), ("round:3", 13), ("round:1", 11)]
+    assert outbox.add_all({}) == 0
+
+
+def test_a_crash_while_several_are_recorded_leaves_none_of_them(outbox, target, monkeypatch) -> None:
+    class Crash(BaseException):
+        pass
+
+    session = OutboxDatabase.session
+
+    @contextmanager
+    def crashing(database):
+        with session(database) as connection:
+            yield connection
+            raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OutboxDatabase, "session", crashing)
+        with pytest.raises(Crash):
+            outbox.add_all({f"round:{number}": numbered(number) for number in range(3)})
+    assert outbox.counts(target).recorded == 0
 
 
 def test_marks_are_kept_by_target(outbox, target, tmp_path) -> None:

@@ -39,7 +39,7 @@ def recorded(folder, target, *, rounds=3, finish="finished", study=None):
     tracker = OutboxTracker(folder, target, courier=NoCourier())
     tracker.start(study or manifest(), tags={"cohortium.seed": "7", "cohortium.name": "trial"})
     for number in range(1, rounds + 1):
-        tracker.record_round(round_result(number))
+        tracker.record_rounds([round_result(number)])
     for name in ("pooled", "local_only"):
         tracker.record_baseline(name, {"auroc": 0.8}, parameters={"setting": name})
     report = folder.parent / "report.html"

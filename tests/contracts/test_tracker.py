@@ -38,7 +38,7 @@ def test_a_whole_run_is_recorded_without_a_word(make: Factory, tmp_path: Path, s
     tracker = make(tmp_path)
     results = [
         tracker.start(manifest(), tags={"cohortium.seed": "1"}),
-        tracker.record_round(round_result(1)),
+        tracker.record_rounds([round_result(1)]),
         tracker.record_baseline("pooled", {"auroc": 0.8}, parameters={"epochs": "3"}),
         tracker.record_metrics({"final/auroc": 0.7}),
         tracker.record_artefact(artefact),
@@ -55,7 +55,7 @@ def test_recording_twice_is_recording_once(make: Factory, tmp_path: Path) -> Non
     artefact.write_text("{}")
 
     def record() -> None:
-        tracker.record_round(round_result(1))
+        tracker.record_rounds([round_result(1)])
         tracker.record_baseline("pooled", {"auroc": 0.8}, parameters={})
         tracker.record_metrics({"final/auroc": 0.7})
         tracker.record_artefact(artefact)
@@ -64,20 +64,20 @@ def test_recording_twice_is_recording_once(make: Factory, tmp_path: Path) -> Non
     record()
     before = _count(tracker)
     record()
-    tracker.record_round(round_result(1, metrics={"auroc": 0.1}))
+    tracker.record_rounds([round_result(1, metrics={"auroc": 0.1})])
     assert _count(tracker) == before
 
 
 def test_a_restart_continues(make: Factory, tmp_path: Path) -> None:
     first = make(tmp_path)
     first.start(manifest(), tags={})
-    first.record_round(round_result(1))
+    first.record_rounds([round_result(1)])
     before = _count(first)
     second = make(tmp_path)
     second.start(manifest(), tags={})
-    second.record_round(round_result(1))
+    second.record_rounds([round_result(1)])
     assert _count(second) == before
-    second.record_round(round_result(2))
+    second.record_rounds([round_result(2)])
     second.finish("finished")
     third = make(tmp_path)
     third.start(manifest(), tags={})
@@ -89,7 +89,7 @@ def test_numbers_that_are_not_finite_are_no_error(make: Factory, tmp_path: Path)
     tracker = make(tmp_path)
     strange = {"auroc": float("nan"), "log_loss": float("inf"), "accuracy": 0.5}
     tracker.start(manifest(), tags={})
-    tracker.record_round(round_result(1, metrics=strange))
+    tracker.record_rounds([round_result(1, metrics=strange)])
     tracker.record_baseline("pooled", strange, parameters={})
     tracker.record_metrics(strange)
     tracker.finish("finished")

@@ -1,90 +1,79 @@
-"""An interrupted simulation of the `batched` engine goes on from its last commit, to the same model bit for bit."""
+"""A simulation of the `batched` engine that was stopped or killed goes on, to the same model bit for bit."""
 
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import run_study
-from aggregator.spaced_checkpoints import SpacedCheckpoints
 from aggregator.tracking import NullTracker
-from experiments.engines.batched.blocks import plan_blocks
 from experiments.engines.batched.run import run_batched
 from experiments.engines.batched.site_states import SiteStates
-from experiments.engines.batched.sites import BatchedSites
 from experiments.settings import BatchedEngine
-from federation.errors import CheckpointError
-from federation.privacy.randomness import seeded_streams
+from federation.errors import CheckpointError, InternalError
+from federation.study.result import RoundResult
+from tests.experiments.batched_simulation import ROUNDS, checkpoints_of, simulate
 from tests.experiments.batched_study import SEED, data_of, study
-
-SCHEDULE = {"rounds": 7, "local_steps": 3, "batch_size": 16, "optimiser": {"learning_rate": 0.5}}
-
-
-class _StoppedError(Exception):
-    """The process ended."""
-
-
-def _run(folder: Path, *, privacy: str, stop_after: int | None = None, seconds: float = 3.0):
-    manifest = study(algorithm={"kind": "scaffold"}, schedule=SCHEDULE, privacy=privacy)
-    data = data_of(manifest)
-    done = CheckpointStore(folder / "coordinator", study=manifest.digest).latest()
-    sites = BatchedSites(
-        manifest,
-        data,
-        streams={site.site: seeded_streams(SEED, provenance="synthetic") for site in data},
-        plan=lambda network: plan_blocks(manifest, network, data),
-        folder=folder / "sites",
-        resumed_from=0 if done is None else done.round_number,
-    )
-
-    def after(result) -> None:
-        if result.round_number == stop_after:
-            raise _StoppedError
-
-    return run_study(
-        manifest,
-        sites,
-        NullTracker(),
-        checkpoints=SpacedCheckpoints(
-            folder / "coordinator",
-            study=manifest.digest,
-            last_round=SCHEDULE["rounds"],
-            clock=itertools.count().__next__,
-            before_commit=sites.states.commit,
-            seconds=seconds,
-        ),
-        clock=itertools.count().__next__,
-        on_round=after,
-    )
+from tests.experiments.killed_copies import killed_in_a_copy
 
 
 @pytest.mark.parametrize("privacy", ["plain", "private"])
-@pytest.mark.parametrize("stop_after", [1, 4, 6])
-def test_it_goes_on_from_the_last_commit(stop_after: int, privacy: str, tmp_path: Path) -> None:
-    whole = _run(tmp_path / "whole", privacy=privacy)
-    with pytest.raises(_StoppedError):
-        _run(tmp_path / "cut", privacy=privacy, stop_after=stop_after)
-    again = _run(tmp_path / "cut", privacy=privacy)
-    assert again.resumed_from <= stop_after
-    assert (again.resumed_from > 0) == (stop_after > 3), "rounds are committed together"
+@pytest.mark.parametrize("killed_after", [1, 4, 6])
+def test_a_killed_one_goes_on_from_the_last_commit(killed_after: int, privacy: str, tmp_path: Path) -> None:
+    def kill(result: RoundResult) -> None:
+        if result.round_number == killed_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    whole = simulate(tmp_path / "whole", privacy=privacy)
+    assert killed_in_a_copy(lambda: simulate(tmp_path / "cut", privacy=privacy, on_round=kill))
+    again = simulate(tmp_path / "cut", privacy=privacy)
+    assert again.resumed_from == {1: 0, 4: 3, 6: 6}[killed_after], "rounds are committed together"
     np.testing.assert_array_equal(again.parameters, whole.parameters)
-    assert [result.round_number for result in again.rounds] == list(range(1, 8))
+    assert [result.round_number for result in again.rounds] == list(range(1, ROUNDS + 1))
+
+
+@pytest.mark.parametrize("privacy", ["plain", "private"])
+def test_a_stopped_one_goes_on_from_its_last_round(privacy: str, tmp_path: Path) -> None:
+    def stop(result: RoundResult) -> None:
+        if result.round_number == 4:
+            raise KeyboardInterrupt
+
+    whole = simulate(tmp_path / "whole", privacy=privacy)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / "cut", privacy=privacy, on_round=stop)
+    again = simulate(tmp_path / "cut", privacy=privacy)
+    assert again.resumed_from == 4
+    np.testing.assert_array_equal(again.parameters, whole.parameters)
 
 
 def test_several_rounds_are_one_signed_record(tmp_path: Path) -> None:
-    _run(tmp_path, privacy="plain")
-    manifest = study(algorithm={"kind": "scaffold"}, schedule=SCHEDULE)
+    simulate(tmp_path)
     records = sorted((tmp_path / "coordinator").glob("round-*.json"))
-    assert 1 < len(records) < 7
-    store = CheckpointStore(tmp_path / "coordinator", study=manifest.digest)
-    assert store.latest().round_number == len(store.latest().history) == 7
+    assert 1 < len(records) < ROUNDS
+    store = checkpoints_of(tmp_path)
+    assert store.latest().round_number == len(store.latest().history) == store.committed == ROUNDS
     records[0].unlink()
     with pytest.raises(CheckpointError):
         store.latest()
+
+
+def test_states_are_written_of_the_round_that_is_committed_and_of_no_other(tmp_path: Path) -> None:
+    states = SiteStates(tmp_path, {"north": {"control": np.zeros(2)}})
+    for number in (1, 2, 3):
+        states.begin_round()
+        states.keep("north", {"control": np.full(2, float(number))})
+        states.finish_round(number)
+    for number in (2, 3):
+        states.commit(number)
+        read = SiteStates(tmp_path, {"north": {"control": np.zeros(2)}}, resumed_from=number)
+        np.testing.assert_array_equal(read.of("north")["control"], np.full(2, float(number)))
+    with pytest.raises(InternalError, match="after round 3, got round 2"):
+        states.commit(2)
 
 
 def test_states_of_sites_that_are_not_there_are_said_so(tmp_path: Path) -> None:

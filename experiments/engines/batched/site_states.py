@@ -9,11 +9,13 @@ from safetensors.numpy import load, save
 
 from federation.algorithms.fedavg import State
 from federation.durable_files import write_durably
-from federation.errors import CheckpointError
+from federation.errors import CheckpointError, InternalError
 
 
 class SiteStates:
-    """The sites' states after the last finished round.
+    """The sites' states after the last finished round, and after the one before it until the next begins.
+
+    So a round can be committed until the second one after it begins, whenever a study ends.
 
     Args:
         folder: Where they are committed; ``None``: nowhere.
@@ -26,16 +28,22 @@ class SiteStates:
 
     def __init__(self, folder: Path | None, start: Mapping[str, State], *, resumed_from: int = 0) -> None:
         self._folder = folder
-        self._states = dict(start)
+        self._done: tuple[int, dict[str, State]] = (resumed_from, dict(start))
+        """A round and the states after it: one assignment, which no interruption divides."""
         self._next: dict[str, State] = {}
-        self._round = resumed_from
+        self._finished = self._committed = self._before = resumed_from
         self._is_empty = not any(start.values())
         if resumed_from and not self._is_empty:
             self._read()
 
+    def begin_round(self) -> None:
+        """The next round begins, from the states after the last finished one."""
+        self._take_over()
+        self._next = {}
+
     def of(self, site: str) -> State:
         """A site's state at the start of the round under way."""
-        return self._states[site]
+        return self._done[1][site]
 
     def keep(self, site: str, state: State) -> None:
         """A site's state at the end of the round under way."""
@@ -43,19 +51,33 @@ class SiteStates:
 
     def finish_round(self, round_number: int) -> None:
         """All sites have ended the round."""
-        self._states |= self._next
-        self._next = {}
-        self._round = round_number
+        self._finished = round_number
 
-    def commit(self) -> None:
-        """Write the states down, before the aggregator's checkpoint of the same round."""
+    def commit(self, round_number: int) -> None:
+        """Write down the states after a round, before the aggregator's checkpoint of it.
+
+        Raises:
+            InternalError: If it is neither the last finished round nor, before another began, the one before it.
+        """
         if self._folder is None or self._is_empty:
             return
-        arrays = {f"{site}/{name}": array for site, state in self._states.items() for name, array in state.items()}
-        write_durably(self._path(self._round), save(arrays))
-        for old in self._folder.glob("round-*.safetensors"):
-            if old < self._path(self._round - 1):
-                old.unlink()
+        if round_number == self._finished:
+            self._take_over()
+        done, states = self._done
+        if round_number != done:
+            raise InternalError(f"expected to commit the sites' states after round {done}, got round {round_number}")
+        arrays = {f"{site}/{name}": array for site, state in states.items() for name, array in state.items()}
+        write_durably(self._path(done), save(arrays))
+        if done != self._committed:
+            self._before, self._committed = self._committed, done
+        needed = {self._path(self._before), self._path(done)}  # if the checkpoint fails, the one before it counts
+        for path in set(self._folder.glob("round-*.safetensors")) - needed:
+            path.unlink()
+
+    def _take_over(self) -> None:
+        done, states = self._done
+        if self._finished > done:
+            self._done = (self._finished, states | self._next)
 
     def _path(self, round_number: int) -> Path:
         if self._folder is None:
@@ -63,12 +85,13 @@ class SiteStates:
         return self._folder / f"round-{round_number:06d}.safetensors"
 
     def _read(self) -> None:
-        path = self._path(self._round)
+        done, states = self._done
+        path = self._path(done)
         if not path.is_file():
             raise CheckpointError(
-                f"expected the sites' states after round {self._round} in {path}, got none",
+                f"expected the sites' states after round {done} in {path}, got none",
                 remedy="start the simulation anew in another folder",
             )
         for name, array in load(path.read_bytes()).items():
             site, _, part = name.partition("/")
-            self._states[site] = {**self._states[site], part: array}
+            states[site] = {**states[site], part: array}

@@ -80,6 +80,7 @@ class BatchedSites:
     ) -> Iterator[tuple[str, Contribution | CohortiumError]]:
         """See :class:`~aggregator.direct_rounds.DirectSites`."""
         crew = self._crew_of(prepared, round_number)
+        self.states.begin_round()
         start = RoundStart(
             round_number, parameters, broadcast, {site.site: self.states.of(site.site) for site in self._sites}
         )

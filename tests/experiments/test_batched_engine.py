@@ -17,7 +17,10 @@ from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import grid_noise
 from federation.privacy.randomness import seeded_streams
 from tests.experiments.batched_study import (
+    ALGORITHMS,
+    CLOSE,
     MODELS,
+    OPTIMISERS,
     OUTCOMES,
     SIZES,
     Run,
@@ -26,6 +29,7 @@ from tests.experiments.batched_study import (
     data_of,
     furthest,
     inline,
+    optimised_by,
     run_engine,
     study,
 )
@@ -34,15 +38,6 @@ from tests.masked_study import agents as masked_agents
 from tests.masked_study import masked_manifest
 from tests.masked_study import site_data as masked_site_data
 from tests.small_study import private as private_promise
-
-ALGORITHMS = {
-    "fedavg": {"kind": "fedavg"},
-    "fedprox": {"kind": "fedprox", "mu": 0.3},
-    "scaffold": {"kind": "scaffold"},
-    "fedadam": {"kind": "fedadam", "server_learning_rate": 0.05},
-    "fedavgm": {"kind": "fedavgm", "momentum": 0.7},
-}
-CLOSE = 1e-5
 
 
 def _both(manifest, tmp_path: Path, *, most: int = 1, **plan) -> tuple[Run, Run]:
@@ -71,18 +66,9 @@ def test_tasks(task: str, privacy: str, tmp_path: Path) -> None:
     assert furthest(ours, theirs) < CLOSE
 
 
-@pytest.mark.parametrize(
-    "optimiser",
-    [
-        {"learning_rate": 0.05, "kind": "adam"},
-        {"learning_rate": 0.3, "momentum": 0.5},
-        {"learning_rate": 0.3, "weight_decay": 0.1},
-    ],
-    ids=["adam", "momentum", "decay"],
-)
-def test_optimisers(optimiser: dict, tmp_path: Path) -> None:
-    schedule = {"rounds": 3, "local_steps": 5, "batch_size": 16, "optimiser": optimiser, "learning_rate_decay": 0.9}
-    ours, theirs = _both(study(schedule=schedule), tmp_path)
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_optimisers(optimiser: str, tmp_path: Path) -> None:
+    ours, theirs = _both(study(schedule=optimised_by(optimiser)), tmp_path)
     assert furthest(ours, theirs) < CLOSE
 
 

@@ -59,10 +59,11 @@ ALGORITHMS = {
     "fedprox": {"kind": "fedprox", "mu": 0.3},
     "scaffold": {"kind": "scaffold"},
     "fedavgm": {"kind": "fedavgm", "momentum": 0.7},
-    "fedadagrad": {"kind": "fedadagrad", "server_learning_rate": 0.05},
-    "fedadam": {"kind": "fedadam", "server_learning_rate": 0.05},
-    "fedyogi": {"kind": "fedyogi", "server_learning_rate": 0.05},
+    "fedadagrad": {"kind": "fedadagrad", "server_learning_rate": 0.05, "tau": 0.01},
+    "fedadam": {"kind": "fedadam", "server_learning_rate": 0.05, "tau": 0.01},
+    "fedyogi": {"kind": "fedyogi", "server_learning_rate": 0.05, "tau": 0.01},
 }
+"""Where updates are shorter than tau, the adaptive ones multiply float32's last bits by server_learning_rate / tau: by 5 here."""
 OPTIMISERS = {
     "adam": {"learning_rate": 0.05, "kind": "adam"},
     "momentum": {"learning_rate": 0.3, "momentum": 0.5},
@@ -128,10 +129,10 @@ def data_of(manifest: StudyManifest, *, most: int = 1, sizes: dict[str, int] = S
     return [
         SiteData(
             site=site,
-            training=patients([1, number], number, task=manifest.task, most=most),
-            test=patients([2, number], 20, task=manifest.task, most=most),
+            training=patients([1, number, place], number, task=manifest.task, most=most),
+            test=patients([2, number, place], 20, task=manifest.task, most=most),
         )
-        for site, number in sizes.items()
+        for place, (site, number) in enumerate(sizes.items())
     ]
 
 

@@ -11,7 +11,6 @@ import torch
 
 from experiments.engines.batched import private
 from experiments.engines.batched.coverage import reason_against_batching
-from experiments.engines.inline import InlineTransport
 from federation.errors import ConfigurationError, QuorumError
 from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import grid_noise
@@ -30,13 +29,9 @@ from tests.experiments.batched_study import (
     furthest,
     inline,
     optimised_by,
-    run_engine,
     study,
 )
-from tests.masked_study import SITES as MASKED_SITES
-from tests.masked_study import agents as masked_agents
 from tests.masked_study import masked_manifest
-from tests.masked_study import site_data as masked_site_data
 from tests.small_study import private as private_promise
 
 
@@ -75,21 +70,6 @@ def test_optimisers(optimiser: str, tmp_path: Path) -> None:
 def test_epochs_go_on_from_round_to_round_where_batches_and_sites_do_not_divide(tmp_path: Path) -> None:
     schedule = {"rounds": 4, "local_steps": 7, "batch_size": 13, "optimiser": {"learning_rate": 0.2}}
     ours, theirs = _both(study(schedule=schedule), tmp_path, most=4)
-    assert furthest(ours, theirs) < CLOSE
-
-
-def test_noise_in_shares(tmp_path: Path) -> None:
-    manifest = masked_manifest(
-        tmp_path,
-        privacy=private_promise(epsilon=20.0, probability=0.5, steps=3) | {"noise": "distributed"},
-        schedule={"rounds": 3, "local_steps": 1, "batch_size": 16, "optimiser": {"learning_rate": 0.5}},
-        evaluation={"release": "none"},
-    )
-    assert manifest.noise_share() is not None
-    assert reason_against_batching(manifest) is None
-    handlers = {site: agent.handle for site, agent in masked_agents(tmp_path, manifest).items()}
-    theirs = run_engine(manifest, InlineTransport(handlers), tmp_path / "inline")
-    ours = batched(manifest, [masked_site_data(site) for site in MASKED_SITES], tmp_path)
     assert furthest(ours, theirs) < CLOSE
 
 

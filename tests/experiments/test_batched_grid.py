@@ -81,3 +81,18 @@ def test_chains_and_optimisers(optimiser: str, algorithm: str, privacy: str, tmp
 @pytest.mark.parametrize("model", CHAINS)
 def test_private_patients_with_several_records_leave_the_fast_path(model: str, privacy: str, tmp_path: Path) -> None:
     _compare(study(model=model, privacy=privacy), tmp_path, most=3, by_chain=privacy == "plain")
+
+
+@pytest.mark.parametrize("model", CHAINS)
+@pytest.mark.parametrize("algorithm", ["fedadagrad", "fedadam", "fedyogi"])
+def test_adaptive_steps_multiply_rounding_by_no_more_than_their_rate_over_tau(
+    algorithm: str, model: str, tmp_path: Path
+) -> None:
+    """With their defaults, 100: one unit in the last place of a site's parameters is then 1.2e-5 of the model's."""
+    manifest = study(model=model, algorithm={"kind": algorithm})
+    most = manifest.algorithm.server_learning_rate / manifest.algorithm.tau
+    assert most == pytest.approx(100)
+    data = data_of(manifest)
+    away = furthest(batched(manifest, data, tmp_path, num_workers=1), inline(manifest, data, tmp_path))
+    units = manifest.schedule.local_steps + 1  # each step rounds once, and what is sent once more
+    assert away < units * 2**-23 * most

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from aggregator.checkpoints import CheckpointStore
 from aggregator.coordinator import run_study
 from aggregator.tracking import NullTracker
 from experiments.engines.batched.blocks import plan_blocks
+from experiments.engines.batched.chain_steps import ChainStep
 from experiments.engines.batched.sites import BatchedSites
 from experiments.engines.inline import InlineTransport
+from federation.models.stacked.network import StackedNetwork
 from federation.privacy.randomness import seeded_streams
 from federation.study.manifest import StudyManifest
 from federation.study.result import StudyResult
@@ -24,6 +30,8 @@ from tests.objectives import HAZARDS, QUANTILES
 from tests.small_study import manifest_data, private
 
 SEED = 7
+CLOSE = 1e-5
+"""What `batched` promises: of the largest parameter of a round."""
 FEATURES = 16
 SIZES = {"north": 41, "south": 17, "west": 64}
 """Training patients of each site."""
@@ -38,11 +46,30 @@ OUTCOMES = {
 TERMS = {"quantile": QUANTILES, "survival": HAZARDS["proportional cloglog"]}
 MODELS = {
     "linear": {"kind": "linear"},
+    "unbiased": {"kind": "linear", "bias": False},
     "mlp": {"kind": "mlp", "hidden": [8], "activation": "tanh", "normalisation": "layer"},
     "deep": {"kind": "mlp", "hidden": [9, 5], "activation": "relu"},
+    "gelu": {"kind": "mlp", "hidden": [9, 5], "activation": "gelu"},
     "cnn": {"kind": "cnn", "image_shape": [1, 4, 4], "channels": [3], "hidden": 4, "normalisation": "group"},
 }
-PRIVACY = {
+CHAINS = ("linear", "unbiased", "deep", "gelu")
+"""Those whose steps have a fast path: linear layers with activations between them, and nothing else."""
+ALGORITHMS = {
+    "fedavg": {"kind": "fedavg"},
+    "fedprox": {"kind": "fedprox", "mu": 0.3},
+    "scaffold": {"kind": "scaffold"},
+    "fedavgm": {"kind": "fedavgm", "momentum": 0.7},
+    "fedadagrad": {"kind": "fedadagrad", "server_learning_rate": 0.05, "tau": 0.01},
+    "fedadam": {"kind": "fedadam", "server_learning_rate": 0.05, "tau": 0.01},
+    "fedyogi": {"kind": "fedyogi", "server_learning_rate": 0.05, "tau": 0.01},
+}
+"""Where updates are shorter than tau, the adaptive ones multiply float32's last bits by server_learning_rate / tau: by 5 here."""
+OPTIMISERS = {
+    "adam": {"learning_rate": 0.05, "kind": "adam"},
+    "momentum": {"learning_rate": 0.3, "momentum": 0.5},
+    "decay": {"learning_rate": 0.3, "weight_decay": 0.1},
+}
+PRIVACY: dict[str, dict] = {
     "plain": {"kind": "none"},
     "private": private(probability=0.25, steps=21),
 }
@@ -52,16 +79,16 @@ def study(
     *,
     model: str = "mlp",
     task: str = "binary",
-    privacy: str = "plain",
+    privacy: str | dict = "plain",
     sizes: dict[str, int] = SIZES,
     **changes,
 ) -> StudyManifest:
-    """A manifest of three sites, or of those of ``sizes``."""
+    """A manifest of three sites, or of those of ``sizes``; ``privacy`` is a name of ``PRIVACY``, or a promise in full."""
     data = manifest_data(
         model=MODELS[model],
         task=task,
         task_terms=TERMS[task].as_data() if task in TERMS else None,
-        privacy=PRIVACY[privacy],
+        privacy=PRIVACY[privacy] if isinstance(privacy, str) else privacy,
         roster=[{"site": site, "weight": float(number), "training_patients": number} for site, number in sizes.items()],
         **changes,
     )
@@ -102,11 +129,16 @@ def data_of(manifest: StudyManifest, *, most: int = 1, sizes: dict[str, int] = S
     return [
         SiteData(
             site=site,
-            training=patients([1, number], number, task=manifest.task, most=most),
-            test=patients([2, number], 20, task=manifest.task, most=most),
+            training=patients([1, number, place], number, task=manifest.task, most=most),
+            test=patients([2, number, place], 20, task=manifest.task, most=most),
         )
-        for site, number in sizes.items()
+        for place, (site, number) in enumerate(sizes.items())
     ]
+
+
+def optimised_by(name: str) -> dict:
+    """A schedule with one of the ``OPTIMISERS`` and a learning rate that falls."""
+    return {"rounds": 3, "local_steps": 5, "batch_size": 16, "optimiser": OPTIMISERS[name], "learning_rate_decay": 0.9}
 
 
 class Run:
@@ -171,3 +203,21 @@ def furthest(first: Run, second: Run) -> float:
     return max(
         float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(first.parameters, second.parameters, strict=True)
     )
+
+
+@contextmanager
+def steps_taken() -> Iterator[Counter[str]]:
+    """Which arithmetic the steps of this process went through meanwhile: ``chain``, or the general ``kernels``."""
+    found: Counter[str] = Counter()
+
+    def counted(name: str, method: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **terms: object) -> object:
+            found[name] += 1
+            return method(*args, **terms)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChainStep, "go_back", counted("chain", ChainStep.go_back))
+        patch.setattr(StackedNetwork, "loss_gradients", counted("kernels", StackedNetwork.loss_gradients))
+        yield found

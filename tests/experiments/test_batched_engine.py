@@ -11,13 +11,15 @@ import torch
 
 from experiments.engines.batched import private
 from experiments.engines.batched.coverage import reason_against_batching
-from experiments.engines.inline import InlineTransport
 from federation.errors import ConfigurationError, QuorumError
 from federation.privacy.keystream import KeyStream
 from federation.privacy.noise import grid_noise
 from federation.privacy.randomness import seeded_streams
 from tests.experiments.batched_study import (
+    ALGORITHMS,
+    CLOSE,
     MODELS,
+    OPTIMISERS,
     OUTCOMES,
     SIZES,
     Run,
@@ -26,23 +28,11 @@ from tests.experiments.batched_study import (
     data_of,
     furthest,
     inline,
-    run_engine,
+    optimised_by,
     study,
 )
-from tests.masked_study import SITES as MASKED_SITES
-from tests.masked_study import agents as masked_agents
 from tests.masked_study import masked_manifest
-from tests.masked_study import site_data as masked_site_data
 from tests.small_study import private as private_promise
-
-ALGORITHMS = {
-    "fedavg": {"kind": "fedavg"},
-    "fedprox": {"kind": "fedprox", "mu": 0.3},
-    "scaffold": {"kind": "scaffold"},
-    "fedadam": {"kind": "fedadam", "server_learning_rate": 0.05},
-    "fedavgm": {"kind": "fedavgm", "momentum": 0.7},
-}
-CLOSE = 1e-5
 
 
 def _both(manifest, tmp_path: Path, *, most: int = 1, **plan) -> tuple[Run, Run]:
@@ -71,39 +61,15 @@ def test_tasks(task: str, privacy: str, tmp_path: Path) -> None:
     assert furthest(ours, theirs) < CLOSE
 
 
-@pytest.mark.parametrize(
-    "optimiser",
-    [
-        {"learning_rate": 0.05, "kind": "adam"},
-        {"learning_rate": 0.3, "momentum": 0.5},
-        {"learning_rate": 0.3, "weight_decay": 0.1},
-    ],
-    ids=["adam", "momentum", "decay"],
-)
-def test_optimisers(optimiser: dict, tmp_path: Path) -> None:
-    schedule = {"rounds": 3, "local_steps": 5, "batch_size": 16, "optimiser": optimiser, "learning_rate_decay": 0.9}
-    ours, theirs = _both(study(schedule=schedule), tmp_path)
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_optimisers(optimiser: str, tmp_path: Path) -> None:
+    ours, theirs = _both(study(schedule=optimised_by(optimiser)), tmp_path)
     assert furthest(ours, theirs) < CLOSE
 
 
 def test_epochs_go_on_from_round_to_round_where_batches_and_sites_do_not_divide(tmp_path: Path) -> None:
     schedule = {"rounds": 4, "local_steps": 7, "batch_size": 13, "optimiser": {"learning_rate": 0.2}}
     ours, theirs = _both(study(schedule=schedule), tmp_path, most=4)
-    assert furthest(ours, theirs) < CLOSE
-
-
-def test_noise_in_shares(tmp_path: Path) -> None:
-    manifest = masked_manifest(
-        tmp_path,
-        privacy=private_promise(epsilon=20.0, probability=0.5, steps=3) | {"noise": "distributed"},
-        schedule={"rounds": 3, "local_steps": 1, "batch_size": 16, "optimiser": {"learning_rate": 0.5}},
-        evaluation={"release": "none"},
-    )
-    assert manifest.noise_share() is not None
-    assert reason_against_batching(manifest) is None
-    handlers = {site: agent.handle for site, agent in masked_agents(tmp_path, manifest).items()}
-    theirs = run_engine(manifest, InlineTransport(handlers), tmp_path / "inline")
-    ours = batched(manifest, [masked_site_data(site) for site in MASKED_SITES], tmp_path)
     assert furthest(ours, theirs) < CLOSE
 
 

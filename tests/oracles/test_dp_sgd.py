@@ -28,6 +28,7 @@ FEATURES = 36
 SPECS: dict[str, ModelSpec] = {
     "linear": LinearSpec(kind="linear"),
     "mlp": MlpSpec(kind="mlp", hidden=(7, 5), activation="tanh", normalisation="layer"),
+    "gelu": MlpSpec(kind="mlp", hidden=(7, 5), activation="gelu"),
     "cnn": CnnSpec(kind="cnn", image_shape=(1, 6, 6), channels=(4,), hidden=5, normalisation="group"),
     "cnn over time": Cnn1dSpec(
         kind="cnn1d", signal_shape=(2, 18), channels=(4,), kernel=5, hidden=5, normalisation="group"

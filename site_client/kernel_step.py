@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from federation.errors import InvalidInputError
+from federation.models.stacked.memory import PAIR_BYTES, fitting_records, record_bytes
 from federation.models.stacked.network import StackedNetwork
 from federation.models.stacked.sinks import RecordGradients, patient_sums
 from federation.models.task_terms import Objective
@@ -39,18 +41,30 @@ from site_client.arrays.streamed import StreamedRows
 from site_client.dp_step import PatientGradients
 from site_client.patients import IndexArray, PatientDataset
 
-_ROWS = 16
+_ROWS: Final = 16
 """Whole vectors of every kernel."""
+_PASS_BYTES: Final = 256 * 2**20
+"""Memory for the records of a pass: features, layers' values, gradients, and pairs of records."""
 
 
-def pass_length(drawn: int) -> int:
-    """Records of a pass: one holds nearly every Poisson draw of so many on average.
+def pass_length(drawn: int, network: StackedNetwork, num_features: int) -> int:
+    """Records of a pass: one holds nearly every Poisson draw of so many on average, where memory does.
+
+    A step takes no more memory with more patients, then: it goes through the network in several passes of like length. Nothing
+    of the records is looked at, so the length is public.
 
     Args:
         drawn: Records expected in a step; public.
+        network: How many values it makes of a record.
+        num_features: F of a record.
+
+    Returns:
+        A multiple of 16 from :data:`SHORTEST_PASS`, however large a record is, to :data:`LONGEST_PASS`.
     """
-    enough = math.ceil((drawn + 4 * math.sqrt(drawn)) / _ROWS) * _ROWS
-    return min(LONGEST_PASS, max(SHORTEST_PASS, enough))
+    fitting = fitting_records(_PASS_BYTES, each=record_bytes(network, num_features).apart, pair=PAIR_BYTES)
+    most = min(LONGEST_PASS, max(SHORTEST_PASS, fitting // _ROWS * _ROWS))
+    enough = drawn + 4 * math.sqrt(drawn)
+    return max(SHORTEST_PASS, math.ceil(enough / math.ceil(enough / most) / _ROWS) * _ROWS)
 
 
 class KernelGradients:

@@ -55,7 +55,8 @@ def patient_gradients(
         grid_bits: The clipping norm is ``2**grid_bits`` grid steps.
         theta: ``[D]`` float32 that the model's parameters are views of; a sum is then the caller's until the next one only.
             ``None``: the values of now are copied, and stay.
-        pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn.
+        pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn,
+            if memory holds them.
     """
     network = None if task == "segmentation" else stacked_network(model)  # the kernels know one outcome a record
     declared = mechanism.divisor / mechanism.sampling_probability
@@ -67,13 +68,15 @@ def patient_gradients(
     lends_sums = theta is not None
     if theta is None:
         theta = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
+    if pass_records is None:
+        pass_records = pass_length(math.ceil(mechanism.divisor), network, dataset.features.shape[1])
     yield KernelGradients(
         model,
         network,
         theta.unsqueeze(0),
         dataset,
         task=task,
-        pass_records=pass_length(math.ceil(mechanism.divisor)) if pass_records is None else pass_records,
+        pass_records=pass_records,
         grid_bits=grid_bits,
         lends_sums=lends_sums,
     )

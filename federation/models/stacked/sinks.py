@@ -205,7 +205,10 @@ class RecordGradients:
         """
         pairs = torch.zeros_like(same)
         for item in self._products:
-            pairs += (_inner(item.inputs) + (item.bias is not None)) * _inner(item.outputs)
+            inner = _inner(item.inputs)
+            if item.bias is not None:
+                inner += 1.0
+            pairs += inner.mul_(_inner(item.outputs))
         squares = patient_sums(same, patient_sums(same, pairs))
         for _, gradients in self._rows:
             squares += _squares_of_sums(same, gradients)
@@ -267,12 +270,15 @@ def patient_sums(same: Tensor, values: Tensor) -> Tensor:
         ``[S, B]`` float64.
     """
     sites, records = same.shape[:2]
-    every_pair = values if values.dim() == same.dim() else values.unsqueeze(1).expand_as(same)
     if same.device.type != "cpu":
-        return (same * every_pair).sum(dim=2)
-    site, first, second = torch.nonzero(same, as_tuple=True)
-    weights = every_pair[site, first, second]
-    sums = torch.bincount(site * records + first, weights=weights, minlength=sites * records)
+        return (same * (values if values.dim() == same.dim() else values.unsqueeze(1))).sum(dim=2)
+    pairs = torch.nonzero(same.view(-1)).squeeze(
+        1
+    )  # one number for each: of a patient with many records there are many
+    first = pairs // records
+    if values.dim() != same.dim():
+        pairs = first.div(records, rounding_mode="floor").mul_(records).add_(pairs.remainder_(records))
+    sums = torch.bincount(first, weights=values.reshape(-1)[pairs], minlength=sites * records)
     return sums.double().view(sites, records)  # whole numbers where there is no pair: nobody was drawn
 
 

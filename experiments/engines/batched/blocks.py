@@ -122,24 +122,23 @@ def plan_blocks(
         single=all(site.training.num_patients == site.training.num_records for site in sites),
         unfolds=chosen.type != "cpu",
     )
-    memory, least = memory_mib * 2**20, 1 if one_by_one else _LEAST_SITES
-    workers = min(workers, most)
+    memory, workers = memory_mib * 2**20, min(workers, most)
     if num_workers is None:
-        workers = max(
-            1, min(workers, memory // (least * of_a_site + worker_bytes(bytes_ahead(memory, workers=workers))))
-        )
+        workers = _fitting_workers(workers, of_a_block=(1 if one_by_one else _LEAST_SITES) * of_a_site, memory=memory)
     ahead = bytes_ahead(memory, workers=workers)
     fitting = max(1, (memory // workers - worker_bytes(ahead)) // of_a_site)
     number = len(sites) if one_by_one else min(most, max(workers, -(-len(sites) // fitting)))
     block_sites = -(-len(sites) // number)
-    return BlockPlan(
-        block_sites,
-        workers,
-        chosen,
-        is_even=not one_by_one,
-        needed_bytes=workers * (block_sites * of_a_site + worker_bytes(ahead)),
-        bytes_ahead=ahead,
-    )
+    needed = workers * (block_sites * of_a_site + worker_bytes(ahead))
+    return BlockPlan(block_sites, workers, chosen, is_even=not one_by_one, needed_bytes=needed, bytes_ahead=ahead)
+
+
+def _fitting_workers(most: int, *, of_a_block: int, memory: int) -> int:
+    """The most workers whose smallest blocks fit, at least one. The fewer they are, the more each makes ahead."""
+    for number in range(most, 1, -1):
+        if number * (of_a_block + worker_bytes(bytes_ahead(memory, workers=number))) <= memory:
+            return number
+    return 1
 
 
 def worthwhile_workers(num_sites: int, *, work: int, fills_a_core: bool) -> int:

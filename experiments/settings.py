@@ -108,7 +108,8 @@ class BatchedEngine(Document):
     kind: Literal["batched"]
     device: Literal["auto", "cpu", "cuda"] = "auto"
     memory_mib: Annotated[int, Field(ge=16)] = 1024
-    """What the tensors of the sites under way may take, beside the records: sites are computed in blocks."""
+    """What the tensors of the sites under way may take, beside the records and which of them a round draws: sites are computed in
+    blocks. A single site, or two of small networks, is computed as a whole."""
     num_workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Processes that compute blocks of sites; ``None``: one for each core where the work is worth it, else none but this."""
 

@@ -15,7 +15,7 @@ from federation.models.segmentation import agreement
 from federation.models.task_terms import Objective
 from site_client.arrays.streamed import StreamedRows
 from site_client.patients import PatientDataset
-from site_client.row_order import Measured, architecture, check_row_order, drawn_dataset, drawn_model
+from site_client.row_order import DRAWN, Measured, architecture, check_row_order, drawn_dataset, drawn_model
 
 _RECORDS: Final = 256
 """Records of every pass, filled up with zeros: the last bits of a score must not depend on the number of other records."""
@@ -87,8 +87,8 @@ def check_scores(model: nn.Module, dataset: PatientDataset, *, task: Objective) 
     length = _pass_length(dataset)
 
     def measured() -> Measured:
-        tried, drawn = drawn_model(model), drawn_dataset(dataset, task=task, length=length)
-        return lambda rows: predict(tried, drawn.in_order(rows), task=task)
+        tried, drawn = drawn_model(model), drawn_dataset(dataset, task=task)
+        return lambda rows: predict(tried, drawn.in_order(rows % DRAWN), task=task)
 
     case = ("scores", architecture(model), dataset.features.shape[1], task)
     check_row_order(measured, length=length, case=case)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from federation.errors import InvalidInputError
+from federation.models.stacked.memory import PAIR_BYTES, fitting_records, record_bytes
 from federation.models.stacked.network import StackedNetwork
 from federation.models.stacked.patient_sums import patient_sums
 from federation.models.stacked.sinks import RecordGradients
@@ -44,16 +45,33 @@ from site_client.patients import IndexArray, PatientDataset
 _ROWS: Final = 32
 """Records, by which a pass is longer: PyTorch's loops take two vectors of 16 numbers at once and the rest one by one, and what they
 take one by one may have other last bits."""
+_PASS_BYTES: Final = 256 * 2**20
+"""Memory for the records of a pass: features, layers' values, gradients, and pairs of records."""
 
 
-def pass_length(drawn: int) -> int:
-    """Records of a pass: one holds nearly every Poisson draw of so many on average.
+def pass_length(drawn: int, network: StackedNetwork, num_features: int) -> int:
+    """Records of a pass: one holds nearly every Poisson draw of so many on average, where memory does.
+
+    A step takes no more memory with more patients, then: it goes through the network in several passes of like length. Nothing
+    of the records is looked at, so the length is public.
 
     Args:
         drawn: Records expected in a step; public.
+        network: How many values it makes of a record.
+        num_features: F of a record.
+
+    Returns:
+        A multiple of 32 from :data:`SHORTEST_PASS`, however large a record is, to :data:`LONGEST_PASS`.
     """
-    enough = math.ceil((drawn + 4 * math.sqrt(drawn)) / _ROWS) * _ROWS
-    return min(LONGEST_PASS, max(SHORTEST_PASS, enough))
+    fitting = fitting_records(_PASS_BYTES, each=record_bytes(network, num_features).apart, pair=PAIR_BYTES)
+    most = min(LONGEST_PASS, max(SHORTEST_PASS, fitting // _ROWS * _ROWS))
+    enough = drawn + 4 * math.sqrt(drawn)
+    return max(SHORTEST_PASS, math.ceil(enough / math.ceil(enough / most) / _ROWS) * _ROWS)
+
+
+def whole_pass(wanted: int) -> int:
+    """Records of the pass that is made for so many: a multiple of 32."""
+    return min(LONGEST_PASS, max(SHORTEST_PASS, math.ceil(wanted / _ROWS) * _ROWS))
 
 
 class KernelGradients:
@@ -94,7 +112,7 @@ class KernelGradients:
         self._task: Objective = task
         self._grid_bits = grid_bits
         self._lent = kept_memory("clipped sum", network.num_parameters).unsqueeze(0) if lends_sums else None
-        self._records = min(LONGEST_PASS, max(SHORTEST_PASS, math.ceil(pass_records / _ROWS) * _ROWS))
+        self._records = whole_pass(pass_records)
         self._features = torch.zeros((1, self._records, dataset.features.shape[1]))
         self._outcomes = torch.zeros((1, self._records))
         self._rows: NDArray[np.float32] = self._features[0].numpy()
@@ -103,11 +121,6 @@ class KernelGradients:
         self._first = np.searchsorted(dataset.patient_index, np.arange(dataset.num_patients + 1))
         self._lengths = np.diff(self._first)
         self._is_single = dataset.num_patients == dataset.num_records
-
-    @property
-    def physical_records(self) -> int:
-        """Records of a pass."""
-        return self._records
 
     def clipped_sum(self, patients: IndexArray, *, clipping_norm: float) -> FloatArray:
         """Sum of the patients' clipped gradients.

@@ -20,9 +20,9 @@ from federation.privacy.clipping import GRID_BITS, FloatArray
 from federation.privacy.promise import MechanismSpec
 from federation.privacy.summation import leaves_room
 from site_client.dp_step import PatientGradients, physical_records
-from site_client.kernel_step import KernelGradients, pass_length
+from site_client.kernel_step import KernelGradients, pass_length, whole_pass
 from site_client.patients import IndexArray, PatientDataset
-from site_client.row_order import Measured, architecture, check_row_order, drawn_dataset, drawn_model
+from site_client.row_order import DRAWN, Measured, architecture, check_row_order, drawn_dataset, drawn_model
 
 _MOST_DECLARED: Final = 2**21
 """Declared patients up to which a site's records are far below what sums are known to be right for."""
@@ -59,7 +59,8 @@ def patient_gradients(
         network: The model stacked, where that was done already.
         theta: ``[D]`` float32 that the model's parameters are views of; a sum is then the caller's until the next one only.
             ``None``: the values of now are copied, and stay.
-        pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn.
+        pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn,
+            if memory holds them.
     """
     # The kernels know one outcome a record.
     network = None if task == "segmentation" else network or stacked_network(model)
@@ -73,18 +74,19 @@ def patient_gradients(
     lends_sums = theta is not None
     if theta is None:
         theta = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
-    sums = KernelGradients(
+    if pass_records is None:
+        pass_records = pass_length(math.ceil(mechanism.divisor), network, dataset.features.shape[1])
+    _check_kernels(model, network, dataset, task=task, length=whole_pass(pass_records))
+    yield KernelGradients(
         model,
         network,
         theta.unsqueeze(0),
         dataset,
         task=task,
-        pass_records=pass_length(math.ceil(mechanism.divisor)) if pass_records is None else pass_records,
+        pass_records=pass_records,
         grid_bits=grid_bits,
         lends_sums=lends_sums,
     )
-    _check_kernels(model, network, dataset, task=task, length=sums.physical_records)
-    yield sums
 
 
 def _check_kernels(
@@ -94,8 +96,9 @@ def _check_kernels(
 
     def measured() -> Measured:
         theta = torch.from_numpy(flatten(drawn_model(model))).unsqueeze(0)
-        drawn = drawn_dataset(dataset, task=task, length=length)
-        return KernelGradients(model, network, theta, drawn, task=task, pass_records=length).record_norms
+        drawn = drawn_dataset(dataset, task=task)
+        tried = KernelGradients(model, network, theta, drawn, task=task, pass_records=length)
+        return lambda rows: tried.record_norms(rows % DRAWN)
 
     case = ("kernels", network, dataset.features.shape[1], task)
     check_row_order(measured, length=length, case=case)
@@ -106,8 +109,10 @@ def _check_hooked(model: nn.Module, dataset: PatientDataset, *, task: Objective,
     length = physical_records(sum(parameter.numel() for parameter in model.parameters()), pass_records)
 
     def measured() -> Measured:
-        drawn = drawn_dataset(dataset, task=task, length=length)
-        return PatientGradients(drawn_model(model), drawn, task=task, pass_records=length).record_norms
+        tried = PatientGradients(
+            drawn_model(model), drawn_dataset(dataset, task=task), task=task, pass_records=pass_records
+        )
+        return lambda rows: tried.record_norms(rows % DRAWN)
 
     case = ("Opacus", architecture(model), dataset.features.shape[1], task)
     check_row_order(measured, length=length, case=case)

@@ -25,6 +25,8 @@ from site_client.patients import IndexArray, PatientDataset
 
 _SPREAD: Final = 0.1
 """Of drawn parameters: layers of usual widths neither die out nor overflow. Zeros would hide every difference."""
+DRAWN: Final = 32
+"""Records that are drawn: with large ones, as many as a pass has would be as much memory as the pass."""
 _FOUND_ALIKE: Final[set[Hashable]] = set()
 """Cases that this process has tried."""
 
@@ -75,16 +77,16 @@ def drawn_model(model: nn.Module) -> nn.Module:
     return drawn
 
 
-def drawn_dataset(like: PatientDataset, *, task: Objective, length: int) -> PatientDataset:
+def drawn_dataset(like: PatientDataset, *, task: Objective, length: int = DRAWN) -> PatientDataset:
     """So many drawn patients with one record each: the same for everybody.
 
     Args:
         like: Sets the number of features and the shape of outcomes; no value is looked at.
         task: Sets what outcomes may be.
-        length: P.
+        length: P. A pass may have more places; a record then comes several times.
     """
     generator = public_streams("row order, records", 0).stream()
-    features = generator.standard_normal((length, like.features.shape[1])).astype(np.float32)
+    features = generator.standard_normal((length, like.features.shape[1]), dtype=np.float32)
     shape = (length, *like.outcomes.shape[1:])
     if isinstance(task, DiscreteTimeTerms | CoxTerms):  # encoded times, see federation.models.survival_loss
         signs = generator.integers(0, 2, shape) * 2 - 1

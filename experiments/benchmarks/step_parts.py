@@ -136,7 +136,7 @@ def part_works(workload: Workload) -> dict[str, Work]:
     network, site = stacked_network(model), workload.data[0].training
     if network is None:
         raise InternalError("expected a network that the kernels cover")
-    records = min(pass_length(workload.batch_size), workload.num_patients)
+    records = min(pass_length(workload.batch_size, network, workload.num_features), workload.num_patients)
     step = _Step(
         network,
         flat.unsqueeze(0),

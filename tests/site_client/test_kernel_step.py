@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.benchmarks.workload import CNN, CNN_FEATURES, SMALL_MLP, WIDE_MLP
 from federation.errors import InvalidInputError
 from federation.models.build import build_model
 from federation.models.parameters import flatten
@@ -129,6 +130,28 @@ def test_more_records_than_sums_are_right_for_are_refused(monkeypatch: pytest.Mo
         _sums(SPECS["linear"], _data([1] * 11), norm=1.0)
 
 
+def _pass_length(drawn: int, spec: ModelSpec, features: int) -> int:
+    network = stacked_network(build_model(spec, task="binary", num_features=features, num_outputs=1, private=True))
+    assert network is not None
+    return pass_length(drawn, network, features)
+
+
 def test_a_pass_holds_nearly_every_draw_and_stays_bounded() -> None:
-    assert [pass_length(drawn) for drawn in (1, 64, 256, 10**6)] == [SHORTEST_PASS, 96, 320, LONGEST_PASS]
-    assert all(pass_length(drawn) % 32 == 0 for drawn in range(1, 3000))  # two vectors of 16: see site_client.row_order
+    lengths = [_pass_length(drawn, SMALL_MLP, 30) for drawn in (1, 64, 256, 1024, 10**6)]
+    assert lengths == [SHORTEST_PASS, 96, 320, 1152, LONGEST_PASS]
+    assert _pass_length(1024, WIDE_MLP, 30) == 1152
+    assert all(_pass_length(drawn, SMALL_MLP, 30) % 32 == 0 for drawn in range(1, 3000, 7))  # see site_client.row_order
+
+
+def test_a_draw_that_memory_does_not_hold_goes_through_in_passes_of_like_length() -> None:
+    assert _pass_length(64, CNN, CNN_FEATURES) == 96
+    assert _pass_length(1024, CNN, CNN_FEATURES) == 1152 // 2
+    large = [_pass_length(drawn, LinearSpec(kind="linear"), 10**5) for drawn in (64, 640, 10**4)]
+    assert large[0] == 96
+    assert all(length % 32 == 0 and 100 < length * 1.2e6 / 2**20 <= 256 for length in large[1:])
+    assert _pass_length(640, LinearSpec(kind="linear"), 10**7) == SHORTEST_PASS
+
+
+def test_no_more_passes_than_sums_leave_room_for() -> None:
+    # Two passes that follow one another hold more records than one can: whole patients only.
+    assert 2 * MOST_RECORDS // SHORTEST_PASS <= 2**18

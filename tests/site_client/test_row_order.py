@@ -43,7 +43,7 @@ TASKS: dict[str, tuple[Objective, int]] = {
     "quantile": (QuantileTerms(levels=(0.1, 0.5)), 2),
     "survival": (DiscreteTimeTerms(edges=(1.0, 2.0, 5.0)), 3),
 }
-EDGE = torch.tensor(1.0 + 2.0**-23)
+EDGE = torch.tensor(1.0 + 2.0**-18)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> set[Hashable]:
 
 
 class PlaceShows(nn.Module):
-    """The last record of a pass has another last bit."""
+    """The last record of a pass has other last bits."""
 
     def forward(self, records: torch.Tensor) -> torch.Tensor:
         factors = torch.ones(len(records), *[1] * (records.dim() - 1))

@@ -16,7 +16,7 @@ from torch import nn
 from experiments.engines.batched.apart import clipping_by_opacus
 from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import start_descent
-from experiments.engines.batched.draws import Draws, draw_batches, draw_patients
+from experiments.engines.batched.draws import MOST_BYTES, Draws, draw_batches, draw_patients
 from experiments.engines.batched.plain import train_plainly
 from experiments.engines.batched.private import Apart, clipped_sums, step_places, train_privately
 from experiments.engines.batched.stacking import Stack
@@ -75,6 +75,7 @@ class BlockTraining:
         streams: Site to its streams, those that its agent would have.
         device: Of the tensors.
         prepared: The features of now.
+        bytes_ahead: For each thing that is made for several steps at once.
     """
 
     manifest: StudyManifest
@@ -85,6 +86,7 @@ class BlockTraining:
     streams: Mapping[str, RandomStreams] = field(repr=False)
     device: torch.device
     prepared: PreparedFeatures | None = field(repr=False)
+    bytes_ahead: int = MOST_BYTES
 
     def stacked(self, sites: Sequence[SiteData]) -> Block:
         """A block of these sites."""
@@ -142,9 +144,18 @@ class BlockTraining:
                 mechanisms=self._mechanisms(block),
                 noises=[KeyStream.from_generator(own.stream("noise")) for own in streams],
                 apart=self._apart(block),
+                most_bytes=self.bytes_ahead,
             )
         else:
-            train_plainly(self.network, descent, block.stack, draws, widths=widths, task=manifest.objective)
+            train_plainly(
+                self.network,
+                descent,
+                block.stack,
+                draws,
+                widths=widths,
+                task=manifest.objective,
+                most_bytes=self.bytes_ahead,
+            )
         return descent.parameters().cpu().numpy()
 
     def _shares(self, block: Block, start: RoundStart, draws: Draws, *, width: int) -> NDArray[np.int64]:

@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import torch
 
+from experiments.engines.batched.block_memory import bytes_ahead, most_places, site_bytes, worker_bytes
+from experiments.engines.batched.draws import MOST_BYTES
 from federation.errors import ConfigurationError
 from federation.models.stacked.convolution import ConvolutionLayer
 from federation.models.stacked.network import StackedNetwork
@@ -19,12 +21,6 @@ from federation.study.manifest import StudyManifest
 from site_client.patients import SiteData
 
 Device = Literal["auto", "cpu", "cuda"]
-
-_MODELS_OF_A_SITE: Final = 12
-"""Float32 vectors of a model's length that a site needs at most: parameters, gradient, moments, float64 sums, a step's noise."""
-_VALUES_OF_A_RECORD: Final = 6
-"""Copies of a record's features and activations, forward and backward, float64 among them."""
-
 
 _SITES_OF_A_WORKER: Final = 4
 """Of small networks. With fewer the calls of a step, which are as many for one site as for all, cost more than a core gives."""
@@ -51,12 +47,17 @@ class BlockPlan:
         device: Of the tensors.
         is_even: Whether a step has as many places in every block: then a site's numbers do not hang on the blocks. Where blocks
             are single sites whatever the number of workers is, each has its own.
+        needed_bytes: What the tensors of all blocks under way take, counted. More than was allowed where the fewest sites that
+            are computed together need it.
+        bytes_ahead: For each thing that a worker makes for several steps at once.
     """
 
     block_sites: int
     num_workers: int
     device: torch.device
     is_even: bool = True
+    needed_bytes: int = 0
+    bytes_ahead: int = MOST_BYTES
 
     def groups(self, sites: Sequence[SiteData]) -> list[Sequence[SiteData]]:
         """The blocks, in order, of like size."""
@@ -85,14 +86,16 @@ def plan_blocks(
     memory_mib: int = 1024,
     num_workers: int | None = None,
 ) -> BlockPlan:
-    """Divide the sites so that a block's tensors fit into memory.
+    """Divide the sites so that the tensors of the blocks under way fit into memory, as far as a block can be divided.
+
+    Without ``num_workers`` there are no more of them than fit, too.
 
     Args:
         manifest: Of the study.
         network: Its network.
         sites: All of them.
         device: ``auto`` takes an accelerator if there is one.
-        memory_mib: What the tensors of all blocks under way may take, beside the records.
+        memory_mib: What the tensors of all blocks under way may take, beside the records and the row numbers of a round's draws.
         num_workers: Processes that compute blocks; ``None``: as many as there are cores and the work is worth, see
             :func:`worthwhile_workers`.
 
@@ -100,11 +103,7 @@ def plan_blocks(
         ConfigurationError: If the device is not there.
     """
     chosen = _device(device)
-    width = len(sites[0].training.feature_names)
-    batch = max(
-        manifest.schedule.batch_size,
-        *(int(1.5 * _drawn(manifest, site)) for site in sites),
-    )
+    batch = most_places(manifest, sites)
     products = 6 * batch * network.num_parameters
     convolves = any(isinstance(layer, ConvolutionLayer) for layer in network.layers)
     private = isinstance(manifest.privacy, PatientLevelPrivacy)
@@ -115,11 +114,31 @@ def plan_blocks(
         steps = manifest.schedule.rounds * manifest.schedule.local_steps
         work = steps * (_CALLS_OF_A_STEP + len(sites) * products) * (_PRIVATE if private else 1)
         workers = num_workers or worthwhile_workers(len(sites), work=work, fills_a_core=one_by_one)
-    workers = min(workers, most)
-    of_a_site = 4 * (_MODELS_OF_A_SITE * network.num_parameters + batch * _VALUES_OF_A_RECORD * _widest(network, width))
-    fitting = max(1, memory_mib * 2**20 // max(1, of_a_site * workers))
+    of_a_site = site_bytes(
+        manifest,
+        network,
+        num_features=len(sites[0].training.feature_names),
+        places=batch,
+        single=all(site.training.num_patients == site.training.num_records for site in sites),
+        unfolds=chosen.type != "cpu",
+    )
+    memory, workers = memory_mib * 2**20, min(workers, most)
+    if num_workers is None:
+        workers = _fitting_workers(workers, of_a_block=(1 if one_by_one else _LEAST_SITES) * of_a_site, memory=memory)
+    ahead = bytes_ahead(memory, workers=workers)
+    fitting = max(1, (memory // workers - worker_bytes(ahead)) // of_a_site)
     number = len(sites) if one_by_one else min(most, max(workers, -(-len(sites) // fitting)))
-    return BlockPlan(-(-len(sites) // number), workers, chosen, is_even=not one_by_one)
+    block_sites = -(-len(sites) // number)
+    needed = workers * (block_sites * of_a_site + worker_bytes(ahead))
+    return BlockPlan(block_sites, workers, chosen, is_even=not one_by_one, needed_bytes=needed, bytes_ahead=ahead)
+
+
+def _fitting_workers(most: int, *, of_a_block: int, memory: int) -> int:
+    """The most workers whose smallest blocks fit, at least one. The fewer they are, the more each makes ahead."""
+    for number in range(most, 1, -1):
+        if number * (of_a_block + worker_bytes(bytes_ahead(memory, workers=number))) <= memory:
+            return number
+    return 1
 
 
 def worthwhile_workers(num_sites: int, *, work: int, fills_a_core: bool) -> int:
@@ -135,15 +154,6 @@ def worthwhile_workers(num_sites: int, *, work: int, fills_a_core: bool) -> int:
     if parent_process() is not None or work < _WORTH_A_WORKER:
         return 1
     return max(1, min(len(os.sched_getaffinity(0)), num_sites // (1 if fills_a_core else _SITES_OF_A_WORKER)))
-
-
-def _drawn(manifest: StudyManifest, site: SiteData) -> float:
-    return manifest.mechanism(site.site).divisor if manifest.training_event() is not None else 0.0
-
-
-def _widest(network: StackedNetwork, num_features: int) -> int:
-    """Values of a record over all layers, roughly: its features once for each layer, and as many as there are biases."""
-    return len(network.layers) * num_features + int(network.num_parameters**0.5)
 
 
 def _device(wanted: Device) -> torch.device:

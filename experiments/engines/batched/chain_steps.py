@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -45,6 +46,27 @@ Products = Callable[[LayerStep], Sequence[Operation]]
 """What is done with a layer's inputs and output gradients in a step."""
 
 
+class StepBuffers:
+    """Memory that the steps of a round share, whatever the number of their places: each overwrites it.
+
+    Behind a step's own places there may be what a wider one left. It stays there: rows are computed by themselves.
+
+    Args:
+        theta: Of the network; says type and device.
+        most_rows: Places of all sites in the widest step.
+    """
+
+    def __init__(self, theta: Tensor, *, most_rows: int) -> None:
+        self._theta, self._rows = theta, whole_vectors(most_rows)
+        self._kept: dict[int, Tensor] = {}
+
+    def of(self, number: int, *, rows: int, width: int) -> Tensor:
+        """``[rows, width]``, shared by those who ask for the same number; zero at first."""
+        if number not in self._kept:
+            self._kept[number] = self._theta.new_zeros(self._rows * width)
+        return self._kept[number][: rows * width].view(rows, width)
+
+
 class ChainStep:
     """Forward and backward of a step with so many places, at the packed parameters of the moment.
 
@@ -55,15 +77,24 @@ class ChainStep:
         places: B.
         products: Done at each layer on the way back. The layers before it have had their gradients by then, so that its parameters
             may change.
+        buffers: Shared with the other steps of a round; ``None``: its own.
     """
 
     def __init__(
-        self, layout: ChainLayout, theta: Tensor, *, num_sites: int, places: int, products: Products | None = None
+        self,
+        layout: ChainLayout,
+        theta: Tensor,
+        *,
+        num_sites: int,
+        places: int,
+        products: Products | None = None,
+        buffers: StepBuffers | None = None,
     ) -> None:
         size = num_sites * places
+        shared, numbers = buffers or StepBuffers(theta, most_rows=size), count()
 
         def buffer(width: int) -> Tensor:
-            return theta.new_zeros((whole_vectors(size), width))
+            return shared.of(next(numbers), rows=whole_vectors(size), width=width)
 
         def by_site(whole: Tensor) -> Tensor:
             return whole[:size].view(num_sites, places, -1)
@@ -88,7 +119,7 @@ class ChainStep:
             self._forward.append(_product(values, piece.weight, product))
             if piece.bias is not None:
                 self._forward.append(partial(product.add_, piece.bias))
-            whole_values = torch.zeros_like(whole_product) if layer.activation == "gelu" else whole_product
+            whole_values = buffer(layer.packed_shape[1]) if layer.activation == "gelu" else whole_product
             self._forward += _activation(layer, whole_product, whole_values)
             back_through = _through_activation(layer, whole_gradient, whole_values, whole_product)
             values, self.outputs, self.at_outputs = by_site(whole_values), whole_values, whole_gradient

@@ -23,10 +23,12 @@ from federation.study.schedule import Schedule
 WHOLE_VECTORS: Final = 32
 """Values. What is left of a vector is computed by other code, whose last bits differ. So that a site's numbers do not hang on
 the sites beside it, functions get whole vectors of the widest instructions only, two at a time."""
-_MOST_WORDS: Final = 2**22
-"""Key-stream words of one site's draws that are made at once: 32 MiB."""
-_MOST_PLACES: Final = 2**21
-"""Places that are laid out at once: 32 MiB."""
+_MOST_WORDS: Final = 2**18
+"""Key-stream words of one site's draws that are made at once: 2 MiB."""
+_BYTES_OF_A_PLACE: Final = 16
+"""That is laid out: its row number, outcome, share."""
+MOST_BYTES: Final = 32 * 2**20
+"""For what is made for several steps at once, each: noise, rows of records, features. More makes nothing faster."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,18 @@ def draw_patients(
     return Draws(places, None if stack.is_single else placed(owners, steps, num_steps=num_steps, empty_row=-1))
 
 
-def laid_out(stack: Stack, places: IndexArray, widths: Sequence[int]) -> Iterator[StepRows]:
+def laid_out(
+    stack: Stack, places: IndexArray, widths: Sequence[int], *, most_bytes: int = MOST_BYTES
+) -> Iterator[StepRows]:
     """The steps one after another, each with its own number of places.
 
     Args:
         stack: The sites' records.
         places: ``[S, K, B]``.
         widths: ``[K]`` places of each step, at least as many as are filled.
+        most_bytes: For what is laid out at once; a step at least.
     """
-    at_once = max(1, _MOST_PLACES // max(1, len(places) * max(widths)))
+    at_once = max(1, most_bytes // _BYTES_OF_A_PLACE // max(1, len(places) * max(widths)))
     for first in range(0, len(widths), at_once):
         some = np.array(widths[first : first + at_once])
         found: dict[int, StepRows] = {}

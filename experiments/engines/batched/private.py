@@ -16,7 +16,7 @@ from torch import Tensor
 
 from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import Descent
-from experiments.engines.batched.draws import Draws, laid_out, whole_vectors
+from experiments.engines.batched.draws import MOST_BYTES, Draws, laid_out, whole_vectors
 from experiments.engines.batched.private_chains import ClippedChain
 from experiments.engines.batched.stacking import IndexArray, Stack
 from federation.models.stacked.network import StackedNetwork
@@ -31,9 +31,7 @@ from federation.privacy.summation import MOST_CANCELLATION, clipping_factors, cu
 
 _CPU: Final = torch.device("cpu")
 _ROWS: Final = 8
-"""Steps of like width share their buffers."""
-_MOST_NUMBERS: Final = 2**22
-"""Float64 numbers of noise that are made at once: 32 MiB."""
+"""Widths are whole numbers of it, so that there are few."""
 
 Apart = Callable[[int, IndexArray, Tensor], Tensor]
 """(site of the block, rows of the stack of one patient, ``[D]`` parameters) to its clipped gradient in grid steps ``[D]``."""
@@ -130,6 +128,7 @@ def train_privately(  # noqa: PLR0913 - what a round is made of
     mechanisms: Sequence[MechanismSpec],
     noises: Sequence[KeyStream],
     apart: Apart,
+    most_bytes: int = MOST_BYTES,
 ) -> None:
     """Train all sites of a block for one round, in place.
 
@@ -143,6 +142,7 @@ def train_privately(  # noqa: PLR0913 - what a round is made of
         mechanisms: Of each site; they differ in the divisor and the sampling probability only.
         noises: Each site's key-stream of noise, from its beginning.
         apart: See :func:`clipped_sums`.
+        most_bytes: For what is made for several steps at once: noise, and where records lie.
     """
     common = mechanisms[0]
     scales = _scales(descent, mechanisms)
@@ -153,8 +153,17 @@ def train_privately(  # noqa: PLR0913 - what a round is made of
             network, descent, stack, draws, widths=widths, task=task, clipping_norm=common.clipping_norm, apart=apart
         )
     else:
-        totals = _of_chain(layout, descent, stack, draws, widths=widths, task=task, clipping_norm=common.clipping_norm)
-    at_once = max(1, min(common.steps_per_round, _MOST_NUMBERS // (descent.num_sites * size)))
+        totals = _of_chain(
+            layout,
+            descent,
+            stack,
+            draws,
+            widths=widths,
+            task=task,
+            clipping_norm=common.clipping_norm,
+            most_bytes=most_bytes,
+        )
+    at_once = max(1, min(common.steps_per_round, most_bytes // (8 * descent.num_sites * size)))
     for first in range(0, common.steps_per_round, at_once):
         number = min(at_once, common.steps_per_round - first)
         noise = step_noise(noises, size=size, num_steps=number, mechanisms=mechanisms, device=scales.device)
@@ -208,10 +217,19 @@ def _of_chain(
     widths: Sequence[int],
     task: Objective,
     clipping_norm: float,
+    most_bytes: int,
 ) -> Iterator[Tensor]:
-    """The same, packed; steps of like width share their buffers."""
-    clipped = ClippedChain(layout, descent, stack, task=task, clipping_norm=clipping_norm)
-    for rows in laid_out(stack, draws.places, [-(-width // _ROWS) * _ROWS for width in widths]):
+    """The same, packed; steps share their buffers, and those of like width all that is bound to them."""
+    rounded = [-(-width // _ROWS) * _ROWS for width in widths]
+    clipped = ClippedChain(
+        layout,
+        descent,
+        stack,
+        task=task,
+        clipping_norm=clipping_norm,
+        most_places=descent.num_sites * max(rounded),
+    )
+    for rows in laid_out(stack, draws.places, rounded, most_bytes=most_bytes):
         yield clipped.cut_sums(rows)
 
 

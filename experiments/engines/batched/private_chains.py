@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from experiments.engines.batched.chain_steps import ChainStep, Operation, written
+from experiments.engines.batched.chain_steps import ChainStep, Operation, StepBuffers, written
 from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.descent import Descent
 from experiments.engines.batched.draws import StepRows
@@ -37,6 +37,7 @@ class ClippedChain:
         stack: The sites' records, one for each patient.
         task: Sets the loss.
         clipping_norm: Promised, of one patient.
+        most_places: Of a step's sites, together, if known: steps share their memory then.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class ClippedChain:
         *,
         task: Objective,
         clipping_norm: float,
+        most_places: int | None = None,
     ) -> None:
+        self._buffers = None if most_places is None else StepBuffers(descent.theta, most_rows=most_places)
         self._layout, self._descent = layout, descent
         self._steps: dict[int, _ClippedStep] = {}
         self._gradient = torch.empty_like(descent.theta)
@@ -83,7 +86,13 @@ class ClippedChain:
 
     def _step_of(self, places: int) -> _ClippedStep:
         if places not in self._steps:
-            step = ChainStep(self._layout, self._descent.theta, num_sites=self._descent.num_sites, places=places)
+            step = ChainStep(
+                self._layout,
+                self._descent.theta,
+                num_sites=self._descent.num_sites,
+                places=places,
+                buffers=self._buffers,
+            )
             writing = [write for layer in step.layers for write in written(self._pieces[layer.number], layer)]
             self._steps[places] = (step, writing)
         return self._steps[places]

@@ -66,7 +66,12 @@ def run_batched(
     )
     plan = batched.plan
     _LOG.info(
-        "%d sites in blocks of %d on %s, workers: %d", len(in_order), plan.block_sites, plan.device, plan.num_workers
+        "%d sites in blocks of %d on %s, workers: %d, at most %d MiB",
+        len(in_order),
+        plan.block_sites,
+        plan.device,
+        plan.num_workers,
+        -(-plan.needed_bytes // 2**20),
     )
     checkpoints = SpacedCheckpoints(
         folder / "coordinator",

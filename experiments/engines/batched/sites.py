@@ -15,6 +15,7 @@ from experiments.engines.batched.block_training import BlockTraining, RoundStart
 from experiments.engines.batched.blocks import BlockPlan, torch_on_one_core
 from experiments.engines.batched.chains import ChainLayout
 from experiments.engines.batched.crew import Crew, start_crew
+from experiments.engines.batched.draws import WHOLE_VECTORS
 from experiments.engines.batched.site_states import SiteStates
 from federation.algorithms.build import build_algorithm
 from federation.algorithms.fedavg import LocalRound, State
@@ -24,6 +25,7 @@ from federation.models.losses import scores
 from federation.models.metrics import MetricSums, metric_sums
 from federation.models.noisy_metrics import NoisyCounts
 from federation.models.parameters import load
+from federation.models.stacked.memory import fitting_records, record_bytes
 from federation.models.stacked.network import StackedNetwork, stacked_network
 from federation.privacy.promise import NoPrivacy
 from federation.privacy.randomness import RandomStreams
@@ -35,7 +37,8 @@ from site_client.paid_preparation import prepared_dataset, release_preparation
 from site_client.patients import SiteData
 
 _RECORDS = 4096
-"""Test records that go through the network at once."""
+_PASS_BYTES = 64 * 2**20
+"""Test records that go through the network at once, and what they may take."""
 
 
 class BatchedSites:
@@ -107,6 +110,7 @@ class BatchedSites:
                 streams=self._streams,
                 device=self.plan.device,
                 prepared=prepared,
+                bytes_ahead=self.plan.bytes_ahead,
             )
             self._crew = start_crew(training, self.plan, self._sites, first_round=round_number)
         return self._crew
@@ -152,12 +156,16 @@ class BatchedSites:
     def _said(self, parameters: Parameters, features: NDArray[np.float32]) -> NDArray[np.float32]:
         device = self.plan.device
         theta = torch.from_numpy(parameters).to(device).unsqueeze(0)
+        each = record_bytes(self._network, features.shape[1], unfolds=device.type != "cpu").forward
+        length = min(
+            _RECORDS, max(WHOLE_VECTORS, fitting_records(_PASS_BYTES, each=each) // WHOLE_VECTORS * WHOLE_VECTORS)
+        )
         parts = [
             scores(
                 self._manifest.objective,
-                self._network.outputs(theta, torch.from_numpy(features[start : start + _RECORDS])[None].to(device))[0],
+                self._network.outputs(theta, torch.from_numpy(features[start : start + length])[None].to(device))[0],
             )
-            for start in range(0, max(1, len(features)), _RECORDS)
+            for start in range(0, max(1, len(features)), length)
         ]
         return torch.cat(parts).cpu().numpy()
 

@@ -34,7 +34,10 @@ def squares_of_products(same: Tensor, products: Sequence[tuple[Tensor, Tensor, b
     if same.device.type != "cpu":
         pairs = torch.zeros_like(same)
         for inputs, outputs, has_bias in products:
-            pairs += (_inner(inputs) + has_bias) * _inner(outputs)
+            inner = _inner(inputs)
+            if has_bias:
+                inner += 1.0
+            pairs += inner.mul_(_inner(outputs))
         return patient_sums(same, patient_sums(same, pairs))
     # Pair by pair, not by a matrix product of all rows with all rows: where a pair lies in it may show in the last bits.
     sites, records = same.shape[:2]
@@ -80,12 +83,13 @@ def patient_sums(same: Tensor, values: Tensor) -> Tensor:
         ``[S, B]`` float64.
     """
     sites, records = same.shape[:2]
-    every_pair = values if values.dim() == same.dim() else values.unsqueeze(1).expand_as(same)
     if same.device.type != "cpu":
-        return (same * every_pair).sum(dim=2)
-    site, first, second = torch.nonzero(same, as_tuple=True)
-    weights = every_pair[site, first, second]
-    sums = torch.bincount(site * records + first, weights=weights, minlength=sites * records)
+        return (same * (values if values.dim() == same.dim() else values.unsqueeze(1))).sum(dim=2)
+    pairs = torch.nonzero(same.view(-1)).squeeze(1)  # one number each: a patient with many records has many
+    first = pairs // records
+    if values.dim() != same.dim():
+        pairs = first.div(records, rounding_mode="floor").mul_(records).add_(pairs.remainder_(records))
+    sums = torch.bincount(first, weights=values.reshape(-1)[pairs], minlength=sites * records)
     return sums.double().view(sites, records)  # whole numbers where there is no pair: nobody was drawn
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from experiments.engines.batched.chains import ChainLayer, ChainLayout, Piece
 from experiments.engines.batched.draws import whole_vectors
+from federation.models.stacked.tanh import tanh_
 
 _ATEN = torch.ops.aten
 
@@ -204,7 +205,7 @@ def _activation(layer: ChainLayer, inputs: Tensor, outputs: Tensor) -> list[Oper
         case None:
             return []
         case "tanh":
-            return [inputs.tanh_]
+            return [partial(tanh_, inputs)]
         case "relu":
             return [inputs.relu_]
         case "gelu":

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from federation.models.stacked.sinks import GradientSink, Span
+from federation.models.stacked.tanh import tanh_
 
 _ATEN = torch.ops.aten
 
@@ -79,7 +80,7 @@ class ActivationLayer:
         del theta
         if self.kind == "gelu":
             return torch.nn.functional.gelu(inputs), inputs
-        outputs = torch.tanh(inputs) if self.kind == "tanh" else torch.relu(inputs)
+        outputs = tanh_(inputs.clone()) if self.kind == "tanh" else torch.relu(inputs)
         return outputs, outputs
 
     def backward(

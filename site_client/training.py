@@ -170,10 +170,8 @@ def _private_gradients(
 ) -> _Gradients:
     """Noisy means of clipped patient gradients, one for each accounted step."""
     dataset = augmentation.dataset
-    sampling = KeyStream.from_generator(streams.stream("sampling"))
-    noise = StepNoise(
-        KeyStream.from_generator(streams.stream("noise")), size=theta.numel(), num_steps=mechanism.steps_per_round
-    )
+    sampling = KeyStream.from_streams(streams, "sampling")
+    noise = StepNoise(KeyStream.from_streams(streams, "noise"), size=theta.numel(), num_steps=mechanism.steps_per_round)
     with patient_gradients(
         model, dataset, task=task, mechanism=mechanism, network=network, theta=theta, pass_records=pass_records
     ) as patients:

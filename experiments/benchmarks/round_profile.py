@@ -98,7 +98,7 @@ def parts_of_round(workload: Workload, number: int) -> dict[str, float]:
     }
     if workload.private:
         mechanisms = [manifest.mechanism(site.site) for site in data]
-        keys = [KeyStream.from_generator(own.stream("profile")) for own in streams.values()]
+        keys = [KeyStream.from_streams(own, "profile") for own in streams.values()]
         found["noise"] = _least(
             lambda: step_noise(
                 keys, size=network.num_parameters, num_steps=mechanisms[0].steps_per_round, mechanisms=mechanisms

@@ -172,7 +172,7 @@ def part_works(workload: Workload) -> dict[str, Work]:
         np.isfinite(flatten(copied)).all()
         streams = seeded_streams(SEED, provenance="synthetic").child("private", 1)
         for name in ("sampling", "noise"):
-            KeyStream.from_generator(streams.stream(name))
+            KeyStream.from_streams(streams, name)
 
     return works | _noise_works(workload, network.num_parameters) | {"round": of_round}
 

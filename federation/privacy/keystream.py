@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from federation.errors import InvalidInputError
+from federation.privacy.randomness import Label, RandomStreams
 
 KEY_BYTES: Final = 32
 _NONCE: Final = bytes(16)
@@ -46,6 +47,16 @@ class KeyStream:
     def from_generator(cls, generator: Generator) -> KeyStream:
         """The stream of the generator's next 32 bytes."""
         return cls(generator.bytes(KEY_BYTES))
+
+    @classmethod
+    def from_streams(cls, streams: RandomStreams, *labels: Label) -> KeyStream:
+        """What :meth:`from_generator` gives of ``streams.stream(*labels)`` at its beginning, without the generator.
+
+        Making one takes as long as a step of a small network, and asks the operating system for numbers that nobody needs.
+        """
+        words = np.empty(KEY_BYTES // _WORD.itemsize, dtype=_WORD)
+        cls(streams.stream_key(*labels)).write(words)
+        return cls(words.tobytes())
 
     @classmethod
     def of(cls, source: Generator | KeyStream) -> KeyStream:

@@ -53,9 +53,13 @@ class RandomStreams:
         Args:
             *labels: Text or whole numbers; ``"1"`` and ``1`` are different labels.
         """
-        key = int.from_bytes(self._derive(b"stream", labels), "little")
+        key = int.from_bytes(self.stream_key(*labels), "little")
         # randomgen's bit generators have NumPy's interface without sharing its base class.
         return Generator(ChaCha(key=key, rounds=_ROUNDS))  # pyright: ignore[reportArgumentType]
+
+    def stream_key(self, *labels: Label) -> bytes:
+        """The 32 secret bytes that :meth:`stream` of these labels is keyed by."""
+        return self._derive(b"stream", labels)
 
     def child(self, *labels: Label) -> RandomStreams:
         """Streams of their own, for a part that must not share any with another part."""

@@ -76,8 +76,8 @@ MUTANTS: Final = (
     Mutant(
         "sampling and noise from one stream",
         _TRAINING,
-        'sampling = KeyStream.from_generator(streams.stream("sampling"))',
-        'sampling = KeyStream.from_generator(streams.stream("noise"))',
+        'sampling = KeyStream.from_streams(streams, "sampling")',
+        'sampling = KeyStream.from_streams(streams, "noise")',
         (_ORACLE, _NEIGHBOURS),
     ),
     Mutant(

@@ -107,7 +107,7 @@ class BlockTraining:
             return draw_batches(block.stack, schedule=manifest.schedule, round_number=round_number, streams=streams)
         mechanisms = self._mechanisms(block)
         steps = 1 if manifest.noise_share() is not None else mechanisms[0].steps_per_round
-        samplers = [KeyStream.from_generator(own.stream("sampling")) for own in streams]
+        samplers = [KeyStream.from_streams(own, "sampling") for own in streams]
         return draw_patients(block.stack, mechanisms, samplers, num_steps=steps)
 
     def train(self, block: Block, start: RoundStart, draws: Draws, widths: Sequence[int]) -> Rows:
@@ -142,7 +142,7 @@ class BlockTraining:
                 widths=widths,
                 task=manifest.objective,
                 mechanisms=self._mechanisms(block),
-                noises=[KeyStream.from_generator(own.stream("noise")) for own in streams],
+                noises=[KeyStream.from_streams(own, "noise") for own in streams],
                 apart=self._apart(block),
                 most_bytes=self.bytes_ahead,
             )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from federation.errors import InvalidInputError
 from federation.privacy.keystream import KeyStream
-from federation.privacy.randomness import seeded_streams
+from federation.privacy.randomness import RandomStreams, seeded_streams
 
 
 def test_equals_the_vector_of_the_standard() -> None:
@@ -45,3 +47,10 @@ def test_a_generator_gives_every_stream_another_key() -> None:
 def test_refuses_another_length(length: int) -> None:
     with pytest.raises(InvalidInputError, match="32 bytes"):
         KeyStream(bytes(length))
+
+
+@given(master=st.binary(min_size=32, max_size=32), labels=st.lists(st.one_of(st.text(), st.integers()), max_size=3))
+def test_a_stream_without_its_generator_is_the_stream_with_it(master: bytes, labels: list[str | int]) -> None:
+    streams = RandomStreams(master)
+    found = KeyStream.from_streams(streams, *labels).words(50)
+    np.testing.assert_array_equal(found, KeyStream.from_generator(streams.stream(*labels)).words(50))

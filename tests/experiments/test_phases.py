@@ -62,6 +62,17 @@ def test_imports_look_for_rubbish_seldom_and_nothing_else_does() -> None:
     assert phases.times().seconds["imports"] == 2.0
 
 
+@pytest.mark.parametrize("before", [0.0, 1.0])
+def test_what_is_imported_by_a_command_is_not_looked_through_again(before: float) -> None:
+    phases, frozen = PhaseClock(before=before), gc.get_freeze_count()
+    try:
+        with phases.importing():
+            assert gc.get_freeze_count() == frozen
+        assert (gc.get_freeze_count() > frozen) == (before > 0)
+    finally:
+        gc.unfreeze()
+
+
 def test_what_another_process_does_is_nobody_s_waiting() -> None:
     phases = clock_of(0.0, 6.0)
     phases.note_beside("preparation", 3.0)

@@ -9,6 +9,8 @@ from experiments.benchmarks.goals import GOALS
 from experiments.benchmarks.races import RACES, cannot
 from experiments.benchmarks.records import Benchmarks, MachineFacts, Origin, owner_of
 
+_SHOWN: Final = 3
+"""Names of benches in a note."""
 _BUSY: Final = 1.5
 """Load a core above which a run says so."""
 
@@ -43,10 +45,12 @@ def warning(run: Benchmarks, known: Sequence[str]) -> str:
     for origin in origins_of(run):
         before, after, cores = origin.load_before[0], origin.load_after[1], origin.machine.cores
         if max(before, after) > _BUSY * cores:
-            which = f" while {_named(origin.benches)} ran" if run.origins else ""
+            first, more = origin.benches[:_SHOWN], len(origin.benches) - _SHOWN
+            rest = f" and {more} others" if more > 0 else ""
+            which = f" while {_named(first)}{rest} ran" if run.origins else ""
             notes.append(
-                f"the machine was busy with other work{which} (load {before:g} before, {after:g} towards the end, "
-                f"on {cores} cores)"
+                f"the machine may have been busy with other work{which} (load {before:g} before, {after:g} in the last five "
+                f"minutes, with the dozens of processes that some benches start, on {cores} cores)"
             )
     return f"**Note:** {'; '.join(notes)}.\n\n" if notes else ""
 

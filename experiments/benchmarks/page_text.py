@@ -10,7 +10,7 @@ PAGE: Final = Template("""\
 
 What Cohortium costs, beside floors and other systems. This page is made from [performance.json](performance.json),
 $source, by `python -m experiments.benchmarks.page`; a test holds
-the two together. Another machine gives other times and similar ratios:
+the two together. Another machine gives other times, and a processor on which calls or loops are faster moves ratios, too:
 
 ```bash
 make bench                                             # everything; the time is spent in the peers, not in ours

@@ -41,6 +41,7 @@ from site_client.answer_preparation import answer_preparation
 from site_client.compression import compressed_arrays, compressed_lengths
 from site_client.masked_replies import masked_reply
 from site_client.paid_preparation import prepared_dataset, requested_map
+from site_client.patient_gradients import check_rows
 from site_client.release_desk import ReleaseDesk
 from site_client.release_gate import check_release
 from site_client.running_time import RunningTime
@@ -107,6 +108,12 @@ class SiteAgent:
         self._statistics = folder.statistics(self._manifest, self._participant, ledger, self._streams)
         if self._is_private:
             check_independence(self._model, (len(self._data.training.feature_names),))
+            check_rows(
+                self._model,
+                self._data.training,
+                task=self._manifest.objective,
+                mechanism=self._manifest.mechanism(self._site),
+            )
 
     @property
     def _is_private(self) -> bool:

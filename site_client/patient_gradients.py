@@ -62,10 +62,8 @@ def patient_gradients(
         pass_records: Records that go through the network at once, a public number; ``None``: about as many as are drawn,
             if memory holds them.
     """
-    # The kernels know one outcome a record.
-    network = None if task == "segmentation" else network or stacked_network(model)
-    declared = mechanism.divisor / mechanism.sampling_probability
-    if network is None or declared > _MOST_DECLARED or not leaves_room(network.num_parameters, grid_bits=grid_bits):
+    network = _covering(network or stacked_network(model), task=task, mechanism=mechanism, grid_bits=grid_bits)
+    if network is None:
         length = math.ceil(mechanism.divisor) if pass_records is None else pass_records
         _check_hooked(model, dataset, task=task, pass_records=length)
         with PatientGradients(model, dataset, task=task, pass_records=length, grid_bits=grid_bits) as gradients:
@@ -87,6 +85,36 @@ def patient_gradients(
         grid_bits=grid_bits,
         lends_sums=lends_sums,
     )
+
+
+def check_rows(model: nn.Module, dataset: PatientDataset, *, task: Objective, mechanism: MechanismSpec) -> None:
+    """Try what private steps will compute on this machine, before anything is charged for them.
+
+    Args:
+        model: Its values do not matter.
+        dataset: Sets the number of features; no value is looked at.
+        task: Sets the loss.
+        mechanism: Sets the length of a pass.
+
+    Raises:
+        PrivacyRefusedError: If it shows where in a pass a record lies, see :mod:`site_client.row_order`.
+    """
+    network = _covering(stacked_network(model), task=task, mechanism=mechanism, grid_bits=GRID_BITS)
+    if network is None:
+        _check_hooked(model, dataset, task=task, pass_records=math.ceil(mechanism.divisor))
+        return
+    length = whole_pass(pass_length(math.ceil(mechanism.divisor), network, dataset.features.shape[1]))
+    _check_kernels(model, network, dataset, task=task, length=length)
+
+
+def _covering(
+    network: StackedNetwork | None, *, task: Objective, mechanism: MechanismSpec, grid_bits: int
+) -> StackedNetwork | None:
+    """The network, if the kernels may take it: they know one outcome a record."""
+    declared = mechanism.divisor / mechanism.sampling_probability
+    if network is None or task == "segmentation" or declared > _MOST_DECLARED:
+        return None
+    return network if leaves_room(network.num_parameters, grid_bits=grid_bits) else None
 
 
 def _check_kernels(

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from federation.errors import CheckpointError, TestModeRefusedError
+from federation.errors import CheckpointError, PrivacyRefusedError, TestModeRefusedError
+from federation.models.stacked.layers import LinearLayer
 from federation.privacy.accounting import cost_of
 from federation.protocol.messages import (
     Envelope,
@@ -15,6 +16,7 @@ from federation.protocol.messages import (
     TrainRequest,
     read_envelope,
 )
+from site_client import row_order
 from site_client.agent import SiteAgent
 from site_client.ledger.ledger import Ledger
 from tests.small_study import FEATURES, manifest, now, private, site_folders
@@ -61,6 +63,24 @@ def test_a_repeated_request_gets_the_same_bytes_also_after_a_restart(tmp_path):
     with Ledger.open(Path(folder.settings()["ledger"]), clock=now) as ledger:
         assert ledger.find(study.digest, "train/1").state == "sent"
         assert ledger.spent() == cost_of(study.training_event())
+
+
+def test_where_a_place_in_a_pass_shows_no_patient_is_charged(tmp_path, monkeypatch):
+    study = manifest(privacy=private(), cohort={"provenance": "patients"}, evaluation={"release": "none"})
+    folder = site_folders(tmp_path, study, seed=None)["north"]
+    forward = LinearLayer.forward
+
+    def shows(self, theta, inputs):
+        outputs, cache = forward(self, theta, inputs)
+        outputs[:, 0] *= 1.001
+        return outputs, cache
+
+    monkeypatch.setattr(row_order, "_FOUND_ALIKE", set())
+    monkeypatch.setattr(LinearLayer, "forward", shows)
+    with pytest.raises(PrivacyRefusedError, match="same bits"):
+        SiteAgent(folder)
+    with Ledger.open(Path(folder.settings()["ledger"]), clock=now) as ledger:
+        assert ledger.find(study.digest, "train/1") is None
 
 
 def test_a_round_is_answered_for_one_request_only(agent, study):
